@@ -1,0 +1,138 @@
+"""What happened on the phone: calls and their turns. Written only by calls.services."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+
+from businesses.models import AgentVersion, Business
+
+
+class CallStatus(models.TextChoices):
+    """Twilio's words (https://www.twilio.com/docs/voice/api/call-resource). The last five are terminal."""
+
+    QUEUED = "queued"
+    INITIATED = "initiated"
+    RINGING = "ringing"
+    IN_PROGRESS = "in-progress"
+    COMPLETED = "completed"
+    BUSY = "busy"
+    NO_ANSWER = "no-answer"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+TERMINAL_STATUSES = frozenset(
+    {CallStatus.COMPLETED, CallStatus.BUSY, CallStatus.NO_ANSWER, CallStatus.FAILED, CallStatus.CANCELED}
+)
+
+
+class EndedReason(models.TextChoices):
+    """Who ended the call and why: our own closed list."""
+
+    CALLER_HUNG_UP = "caller_hung_up", "Caller hung up"
+    AGENT_ENDED = "agent_ended", "Agent ended the call"
+    MAX_DURATION = "max_duration", "Longest allowed call reached"
+    MODEL_FAILED = "model_failed", "Speech model failed"
+    STREAM_LOST = "stream_lost", "Audio stream was lost"
+    NEVER_CONNECTED = "never_connected", "Audio stream never opened"
+    SERVER_STOPPED = "server_stopped", "This server was stopped"
+
+
+class Direction(models.TextChoices):
+    INBOUND = "inbound"
+    OUTBOUND = "outbound"
+
+
+class CallLogQuerySet(models.QuerySet["CallLog"]):
+    def visible_to(self, user: Any) -> CallLogQuerySet:
+        """Calls of the businesses that a staff user may see."""
+        return self.filter(business__in=Business.objects.visible_to(user))
+
+    def live(self) -> CallLogQuerySet:
+        return self.exclude(status__in=TERMINAL_STATUSES)
+
+
+class CallLog(models.Model):
+    """One phone call. `status` only moves forward; `ended_reason` says why it ended."""
+
+    call_sid = models.CharField("CallSid", max_length=64, unique=True)
+    account_sid = models.CharField("AccountSid", max_length=64, blank=True)
+    stream_sid = models.CharField("StreamSid", max_length=64, blank=True)
+    business = models.ForeignKey(Business, on_delete=models.PROTECT, related_name="calls")
+    agent_version = models.ForeignKey(
+        AgentVersion, on_delete=models.PROTECT, related_name="calls", null=True, blank=True
+    )
+    # Not always numbers: Twilio also sends "anonymous", "sip:..." and "client:..." (protocols, twilio A1).
+    from_number = models.CharField("from", max_length=255, blank=True)
+    to_number = models.CharField("to", max_length=255, blank=True)
+    direction = models.CharField(max_length=10, choices=Direction.choices, default=Direction.INBOUND)
+    status = models.CharField(max_length=12, choices=CallStatus.choices, default=CallStatus.QUEUED)
+    ended_reason = models.CharField("how it ended", max_length=20, choices=EndedReason.choices, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    duration_seconds = models.PositiveIntegerField("duration", null=True, blank=True)
+    transcript = models.TextField(blank=True)
+    recording_url = models.URLField(max_length=500, blank=True)
+    model_session_id = models.CharField(max_length=80, blank=True)
+    interruptions = models.PositiveIntegerField(default=0)
+    expected_turns = models.PositiveIntegerField(null=True, blank=True, help_text="Turns the finished call had.")
+    is_complete = models.BooleanField(default=False, help_text="Ended, and every turn is here.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects = CallLogQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-started_at", "-id"]
+        indexes = [
+            models.Index(fields=["business", "-started_at"], name="call_by_business_and_time"),
+            models.Index(fields=["business", "status"], name="call_by_business_and_status"),
+            models.Index(fields=["from_number"], name="call_by_from_number"),
+            models.Index(fields=["to_number"], name="call_by_to_number"),
+        ]
+
+    def __str__(self) -> str:
+        return f"…{self.call_sid[-6:]}"
+
+
+class ConversationTurn(models.Model):
+    """One exchange: what the caller said and what the agent answered. Index 0 is the greeting (no caller text)."""
+
+    call = models.ForeignKey(CallLog, on_delete=models.CASCADE, related_name="turns")
+    turn_index = models.PositiveIntegerField()
+    revision = models.PositiveIntegerField(default=0, help_text="A higher revision replaces a lower one.")
+    user_text = models.TextField("caller said", blank=True)
+    bot_reply = models.TextField("agent answered", blank=True, help_text="What the model generated.")
+    heard_text = models.TextField("caller heard", blank=True, help_text="The part of the answer that was played.")
+    generated_ms = models.PositiveIntegerField(default=0, help_text="Length of the generated answer in milliseconds.")
+    heard_ms = models.PositiveIntegerField(default=0, help_text="How much of it the caller heard, in milliseconds.")
+    interrupted = models.BooleanField(default=False)
+    started_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["call", "turn_index"]
+        constraints = [models.UniqueConstraint(fields=["call", "turn_index"], name="turn_index_once_per_call")]
+
+    def __str__(self) -> str:
+        return f"turn {self.turn_index}"
+
+
+class RefusedFact(models.Model):
+    """A fact that did not fit its call (another business's id, say): refused, and kept for a person to see."""
+
+    kind = models.CharField(max_length=40)
+    call_sid = models.CharField("CallSid", max_length=64)
+    claimed_business_id = models.BigIntegerField(null=True)
+    reason = models.CharField(max_length=200)
+    payload = models.JSONField(default=dict)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return f"{self.kind} …{self.call_sid[-6:]}"

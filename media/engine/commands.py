@@ -1,0 +1,147 @@
+"""What the engine wants done. The bridge performs every command, in order, at once."""
+
+from dataclasses import dataclass
+
+# --- To the speech model: the port's operations (protocols, gpt-live §18) ------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardAudio:
+    payload: str
+
+
+@dataclass(frozen=True, slots=True)
+class Greet:
+    """Say this first, word for word."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Respond:
+    """Answer now, from the conversation as it stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelResponse:
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TruncateItem:
+    """The caller heard only this much of the item."""
+
+    item_id: str
+    audio_end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendToolResult:
+    tool_call_id: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendUserText:
+    """Something the caller did without speaking (keys pressed), as text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CloseModel:
+    """End the model's session; nothing more is wanted of it."""
+
+
+# --- To the carrier ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PlayAudio:
+    payload: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendMark:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClearPlayback:
+    """Throw away what the carrier has not played yet. Goes out before anything queued."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseStream:
+    """Close the carrier's socket; Twilio goes on with the `action` after <Connect>."""
+
+
+# --- To the rest of the house --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RunTool:
+    tool_call_id: str
+    name: str
+    arguments: str
+    timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One exchange. Times are the engine's clock (monotonic seconds); the bridge turns them into wall time."""
+
+    index: int
+    revision: int
+    user_text: str
+    bot_reply: str
+    heard_text: str
+    generated_ms: int
+    heard_ms: int
+    interrupted: bool
+    started: float
+    ended: float
+
+
+@dataclass(frozen=True, slots=True)
+class SaveTurn:
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True)
+class FinishCall:
+    """The call is over: write the record. `turns` holds all of them, in order, last revisions.
+
+    status: Twilio's word ("completed", "failed"); ended_reason: a value of calls.models.EndedReason;
+    counters: what was counted on the way (interruptions, unknown_items, ...).
+    """
+
+    status: str
+    ended_reason: str
+    turns: tuple[Turn, ...]
+    counters: dict[str, int]
+    usage: tuple[int, int, int] = (0, 0, 0)  # input, output, cached tokens
+
+
+Command = (
+    ForwardAudio
+    | Greet
+    | Respond
+    | CancelResponse
+    | TruncateItem
+    | SendToolResult
+    | SendUserText
+    | CloseModel
+    | PlayAudio
+    | SendMark
+    | ClearPlayback
+    | CloseStream
+    | RunTool
+    | SaveTurn
+    | FinishCall
+)
+
+ModelCommand = (
+    ForwardAudio | Greet | Respond | CancelResponse | TruncateItem | SendToolResult | SendUserText | CloseModel
+)
+CarrierCommand = PlayAudio | SendMark | ClearPlayback | CloseStream

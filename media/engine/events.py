@@ -1,0 +1,208 @@
+"""What can happen to a call. Past tense, frozen, one class for each fact; the engine's only input.
+
+Audio payloads are base64 of headerless G.711 mu-law at 8 kHz (160 bytes = 20 ms) and are never decoded on the way.
+"""
+
+from dataclasses import dataclass
+
+# --- From the carrier ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CallerAudio:
+    payload: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStarted:
+    """Twilio's `start`, already authorised by the consumer."""
+
+    stream_sid: str
+
+
+@dataclass(frozen=True, slots=True)
+class MarkReached:
+    """A mark came back: all audio before it was played, or was thrown away by a clear."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class DtmfPressed:
+    digit: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStopped:
+    """Twilio's `stop`: the caller hung up, or new instructions replaced the stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class CarrierClosed:
+    """The socket closed, with or without `stop` before."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallCompleted:
+    """The carrier's status callback said that the call is over."""
+
+
+# --- From the speech model -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReady:
+    """The session is configured. `expires_at`: unix seconds, or None if the model did not say."""
+
+    session_id: str
+    expires_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAudio:
+    response_id: str
+    item_id: str
+    payload: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallerSpeechStarted:
+    item_id: str  # of the caller's item to come
+
+
+@dataclass(frozen=True, slots=True)
+class CallerSpeechStopped:
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ItemAdded:
+    """An item joined the conversation after `previous_item_id` (None: the first, or not said)."""
+
+    item_id: str
+    role: str  # "user", "assistant", "system", or "" for function calls and their outputs
+    previous_item_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallerTranscribed:
+    item_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallerTranscriptFailed:
+    item_id: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentTextDelta:
+    response_id: str
+    item_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentTextDone:
+    response_id: str
+    item_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentAudioDone:
+    response_id: str
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCalled:
+    """The model wants a tool run; `arguments` is the JSON text it wrote. Only complete calls are reported."""
+
+    response_id: str
+    item_id: str
+    tool_call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseStarted:
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one response; `cached_tokens` are part of `input_tokens`."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseFinished:
+    """`status`: completed, cancelled, failed or incomplete; `reason` names why when it is not completed."""
+
+    response_id: str
+    status: str
+    reason: str = ""
+    usage: Usage = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelError:
+    """An error event. `fatal`: the session is of no more use."""
+
+    code: str
+    fatal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ModelClosed:
+    """The model's socket is gone, or could never be opened. `code`: a close code or an error's name, for the log."""
+
+    code: str
+
+
+# --- From ourselves ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFinished:
+    tool_call_id: str
+    output: str  # what the model is given, usually JSON
+
+
+@dataclass(frozen=True, slots=True)
+class ShutdownRequested:
+    """This server is stopping now."""
+
+
+Event = (
+    CallerAudio
+    | StreamStarted
+    | MarkReached
+    | DtmfPressed
+    | StreamStopped
+    | CarrierClosed
+    | CallCompleted
+    | ModelReady
+    | ModelAudio
+    | CallerSpeechStarted
+    | CallerSpeechStopped
+    | ItemAdded
+    | CallerTranscribed
+    | CallerTranscriptFailed
+    | AgentTextDelta
+    | AgentTextDone
+    | AgentAudioDone
+    | ToolCalled
+    | ResponseStarted
+    | ResponseFinished
+    | ModelError
+    | ModelClosed
+    | ToolFinished
+    | ShutdownRequested
+)

@@ -1,0 +1,39 @@
+"""The port every speech model is reached through. Shaped so that GPT-Live fits (protocols, gpt-live §18)."""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from businesses.snapshots import AgentSnapshot
+from media.engine.commands import ModelCommand
+from media.engine.config import ModelTraits
+from media.engine.events import Event
+
+
+class ModelUnavailable(Exception):
+    """The model cannot be reached or refuses us. `code` is short, safe to log; `permanent`: trying again is useless."""
+
+    def __init__(self, code: str, *, permanent: bool) -> None:
+        super().__init__(code)
+        self.code = code
+        self.permanent = permanent
+
+
+class ModelSession(Protocol):
+    """One open conversation with a speech model."""
+
+    traits: ModelTraits
+
+    def events(self) -> AsyncIterator[list[Event]]:
+        """Yield what the model says, a list for each message, until the session is over; the last is ModelClosed."""
+
+    async def perform(self, command: ModelCommand) -> None:
+        """Send one command. Raise ModelUnavailable when the socket is gone."""
+
+    async def close(self) -> None: ...
+
+
+class SpeechModel(Protocol):
+    """A way to open sessions."""
+
+    async def open(self, agent: AgentSnapshot) -> ModelSession:
+        """Connect and send the configuration; ModelReady comes as an event. Raise ModelUnavailable."""

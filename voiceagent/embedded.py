@@ -1,0 +1,58 @@
+"""The defaults of a machine that has only Python: a private Valkey, SQLite, a generated secret, all under var/."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import tempfile
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+
+def host_of(url: str) -> str:
+    return urlsplit(url).hostname or ""
+
+
+def secret(name: str, var_dir: Path) -> str:
+    """Return the secret kept in var/<name>, made at first use; readable by this user only."""
+    path = var_dir / name
+    if not path.exists():
+        var_dir.mkdir(parents=True, exist_ok=True)
+        # Write aside and link: of two processes that start at once, one wins and both read the same secret.
+        with tempfile.NamedTemporaryFile("w", dir=var_dir, delete=False) as new:
+            new.write(secrets.token_urlsafe(48))
+        try:
+            os.link(new.name, path)
+        except FileExistsError:
+            pass
+        finally:
+            os.unlink(new.name)
+    return path.read_text()
+
+
+def socket_path(var_dir: Path) -> Path:
+    """A short path (a unix socket's is limited to about 100 bytes), one for each var directory and user."""
+    key = hashlib.sha256(str(var_dir).encode()).hexdigest()[:12]
+    return Path(tempfile.gettempdir()) / f"voiceagent-{os.getuid()}-{key}" / "valkey.sock"
+
+
+def redis_url(var_dir: Path) -> str:
+    return f"unix://:{quote(secret('redis_password', var_dir))}@{socket_path(var_dir)}?db=0"
+
+
+def database(env: Any, var_dir: Path) -> dict[str, Any]:
+    """The DATABASES entry: DATABASE_URL, or SQLite in write-ahead mode under var/."""
+    if not env.str("DATABASE_URL", default=""):
+        return {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": str(var_dir / "db.sqlite3"),
+            "OPTIONS": {
+                "transaction_mode": "IMMEDIATE",
+                "timeout": 20,
+                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+            },
+        }
+    config: dict[str, Any] = env.db("DATABASE_URL")
+    return config
