@@ -1,0 +1,114 @@
+"""Twilio's side of a call over HTTP: is a request really Twilio's, and what it is told to do (TwiML).
+
+The only importer of the `twilio` package. Addresses are built from settings.PUBLIC_URL and the raw path and query, never from
+the request's Host or X-Forwarded headers: whoever sends the request chooses those.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.http import HttpRequest
+from twilio.request_validator import RequestValidator
+from twilio.twiml.voice_response import Connect, Dial, VoiceResponse
+
+CALL_SID = re.compile(r"CA[0-9a-f]{32}")
+ACCOUNT_SID = re.compile(r"AC[0-9a-f]{32}")
+
+# XML 1.0 has no way to write these. The builder lets them through, and Twilio drops a call whose TwiML does not parse.
+_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+# What Twilio's <Say> calls our languages (twilio.com/docs/voice/twiml/say).
+_SAY_LANGUAGES = {"de": "de-DE", "en": "en-US", "es": "es-ES", "fr": "fr-FR"}
+
+
+def request_is_signed(request: HttpRequest) -> bool:
+    """Whether the request carries Twilio's signature over its public address and its form, by any of our tokens."""
+    url = settings.PUBLIC_URL + _raw_path(request)
+    query = request.META.get("QUERY_STRING", "")
+    if query:
+        url = f"{url}?{query}"
+    return _is_signed([url], request.POST, request.headers.get("X-Twilio-Signature"))
+
+
+def handshake_is_signed(raw_path: str, signature: str | None) -> bool:
+    """Whether the upgrade request of a media stream is signed. `raw_path` is undecoded, without the query string.
+
+    Which form of the address Twilio signs is not documented to the letter: with and without the trailing slash, and with
+    the port written out, are all tried (protocols, twilio A8).
+    """
+    bare = raw_path.rstrip("/")
+    origins = [stream_origin()]
+    if urlsplit(origins[0]).port is None:
+        origins.append(f"{origins[0]}:443")
+    return _is_signed([origin + path for origin in origins for path in (bare, f"{bare}/")], {}, signature)
+
+
+def stream_origin() -> str:
+    """PUBLIC_URL as a websocket address. Always wss: Twilio refuses anything else (error 31922)."""
+    return "wss" + settings.PUBLIC_URL[settings.PUBLIC_URL.index(":") :]
+
+
+def is_call_sid(value: str) -> bool:
+    return CALL_SID.fullmatch(value) is not None
+
+
+def is_our_account(value: str) -> bool:
+    """A well-formed AccountSid that is the configured one. The shape matters: the signed text has no separators."""
+    return ACCOUNT_SID.fullmatch(value) is not None and value == settings.TWILIO_ACCOUNT_SID
+
+
+def answer_with_stream(*, call_sid: str, ticket: str, token: str) -> str:
+    """Connect the caller to our media stream. Whatever ends the stream, Twilio then asks stream-ended what comes next:
+    by `action`, and by the redirect if it should ever go on to the following verb."""
+    after = settings.PUBLIC_URL + "/twilio/stream-ended/"
+    connect = Connect(action=after, method="POST")
+    stream = connect.stream(url=f"{stream_origin()}/media/stream/{call_sid}/{ticket}/")
+    stream.parameter(name="token", value=token)
+    response = VoiceResponse()
+    response.append(connect)
+    response.redirect(after, method="POST")
+    return str(response)
+
+
+def say_and_hang_up(text: str, language: str = "en") -> str:
+    response = VoiceResponse()
+    response.say(_for_xml(text), language=_SAY_LANGUAGES.get(language.partition("-")[0].lower(), "en-US"))
+    response.hangup()
+    return str(response)
+
+
+def forward_to(number: str) -> str:
+    """Put the caller through to `number` (E.164); the call is over when they are done."""
+    dial = Dial(answer_on_bridge=True)
+    dial.number(_for_xml(number))
+    response = VoiceResponse()
+    response.append(dial)
+    return str(response)
+
+
+def hang_up() -> str:
+    response = VoiceResponse()
+    response.hangup()
+    return str(response)
+
+
+def _is_signed(urls: list[str], params: Mapping[str, object], signature: str | None) -> bool:
+    if not signature:  # the library raises TypeError on None
+        return False
+    validators = [RequestValidator(token) for token in settings.TWILIO_AUTH_TOKENS if token]
+    return any(validator.validate(url, params, signature) for validator in validators for url in urls)
+
+
+def _raw_path(request: HttpRequest) -> str:
+    """The path as it stood on the wire: Django's own is decoded."""
+    scope = getattr(request, "scope", None) or {}
+    raw = scope.get("raw_path")
+    return raw.partition(b"?")[0].decode("latin-1") if raw else request.path
+
+
+def _for_xml(text: str) -> str:
+    return _NOT_IN_XML.sub("", text)

@@ -1,0 +1,126 @@
+"""The one door through which the live call reaches the database: bounded threads, a deadline, a cache.
+
+The audio loop never waits for a row. `admit` is awaited once, at the handshake, in threads of its own: sync_to_async would
+share one thread with every page and every other call of the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from django.core.cache import cache
+from django.db import DatabaseError, InterfaceError
+from redis.exceptions import RedisError
+
+from businesses.models import AgentVersion
+from businesses.snapshots import AgentSnapshot
+from calls.stream_tickets import LIFETIME_SECONDS, Ticket
+from calls.threads import BoundedPool, PoolBusy
+
+logger = logging.getLogger(__name__)
+
+AGENT_DEADLINE_SECONDS = 2.0
+CLAIM_DEADLINE_SECONDS = 0.5
+_MAX_AGENTS = 10_000
+
+Result = TypeVar("Result")
+
+# Two pools: a hung Redis must not take the threads that load agents.
+_claims = BoundedPool("claim-ticket", threads=4)
+_loads = BoundedPool("load-agent", threads=4)
+_agents: dict[int, AgentSnapshot] = {}
+
+
+class NotAdmitted(Exception):
+    """The stream is not let in. `reason` is a short code, safe to log: ticket_used, no_agent or database_away."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class UsedTickets:
+    """The tickets this process has let in, each until it would have expired anyway. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._until: dict[str, float] = {}
+
+    def claim(self, jti: str, expires_at: float, now: float) -> bool:
+        """Return True the first time. `now` and `expires_at` are seconds since 1970."""
+        with self._lock:
+            for old in [old for old, until in self._until.items() if until < now]:
+                del self._until[old]
+            if jti in self._until:
+                return False
+            self._until[jti] = expires_at + 1
+            return True
+
+
+_used = UsedTickets()
+
+
+async def admit(ticket: Ticket) -> AgentSnapshot:
+    """Use up the ticket and return the agent that answers. Raise NotAdmitted."""
+    if not await _claim(ticket):
+        raise NotAdmitted("ticket_used")
+    agent = _agents.get(ticket.agent_version_id)
+    if agent is None:
+        agent = await _load(ticket.agent_version_id)
+    if agent.business_id != ticket.business_id:
+        raise NotAdmitted("no_agent")
+    return agent
+
+
+def remember(agent: AgentSnapshot) -> None:
+    """Keep the agent at hand for its calls: a published version never changes. The webhook knows it before the stream."""
+    if len(_agents) >= _MAX_AGENTS:
+        _agents.pop(next(iter(_agents)), None)
+    _agents[agent.version_id] = agent
+
+
+def forget_agents() -> None:
+    """For tests, where ids come back."""
+    _agents.clear()
+
+
+async def _claim(ticket: Ticket) -> bool:
+    """Single use, over all processes while Redis answers; else within this process, which is logged."""
+    if not _used.claim(ticket.jti, ticket.expires_at, time.time()):
+        return False
+    key = f"stream-ticket:{ticket.jti}"
+    try:
+        return await _within(
+            _claims, lambda: bool(cache.add(key, 1, timeout=LIFETIME_SECONDS + 60)), CLAIM_DEADLINE_SECONDS
+        )
+    except (RedisError, OSError, PoolBusy) as error:  # TimeoutError is an OSError
+        logger.warning(
+            "ticket claimed in this process only: the cache does not answer",
+            extra={"call_sid": ticket.call_sid, "error": type(error).__name__},
+        )
+        return True
+
+
+async def _load(version_id: int) -> AgentSnapshot:
+    try:
+        agent = await _within(_loads, lambda: _snapshot(version_id), AGENT_DEADLINE_SECONDS)
+    except AgentVersion.DoesNotExist:
+        raise NotAdmitted("no_agent") from None
+    except (DatabaseError, InterfaceError, OSError, PoolBusy) as error:
+        raise NotAdmitted("database_away") from error
+    remember(agent)
+    return agent
+
+
+def _snapshot(version_id: int) -> AgentSnapshot:
+    versions = AgentVersion.objects.select_related("agent__business").filter(published_at__isnull=False)
+    return versions.get(pk=version_id).snapshot()
+
+
+async def _within(pool: BoundedPool, work: Callable[[], Result], seconds: float) -> Result:
+    return await asyncio.wait_for(asyncio.wrap_future(pool.submit(work)), seconds)
