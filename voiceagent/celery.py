@@ -3,9 +3,16 @@
 import os
 
 from celery import Celery
+from celery.signals import beat_init, celeryd_init
+
+from voiceagent import valkey
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "voiceagent.settings")
 
 app = Celery("voiceagent")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+# A worker or beat typed alone, without REDIS_URL, brings its own broker.
+celeryd_init.connect(valkey.keep_running)
+beat_init.connect(valkey.keep_running)

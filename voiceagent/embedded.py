@@ -43,16 +43,25 @@ def redis_url(var_dir: Path) -> str:
 
 
 def database(env: Any, var_dir: Path) -> dict[str, Any]:
-    """The DATABASES entry: DATABASE_URL, or SQLite in write-ahead mode under var/."""
-    if not env.str("DATABASE_URL", default=""):
-        return {
-            "ENGINE": "django.db.backends.sqlite3",
-            "NAME": str(var_dir / "db.sqlite3"),
-            "OPTIONS": {
-                "transaction_mode": "IMMEDIATE",
-                "timeout": 20,
-                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
-            },
-        }
-    config: dict[str, Any] = env.db("DATABASE_URL")
+    """The DATABASES entry: DATABASE_URL (PostgreSQL or SQLite), or SQLite under var/."""
+    if env.str("DATABASE_URL", default=""):
+        config: dict[str, Any] = env.db("DATABASE_URL")
+    else:
+        config = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(var_dir / "db.sqlite3")}
+    options = config.setdefault("OPTIONS", {})
+    if config["ENGINE"] == "django.db.backends.sqlite3":
+        # Write-ahead mode lets readers go on; IMMEDIATE takes the write lock at once, so that waiting for it can succeed.
+        options.setdefault("transaction_mode", "IMMEDIATE")
+        options.setdefault("timeout", 20)
+        options.setdefault("init_command", "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;")
+        # A file, because the end-to-end tests read it from a worker's process too.
+        config["TEST"] = {"NAME": str(var_dir / "test.sqlite3")}
+    else:
+        # Under ASGI connections belong to a pool, not to threads (Django, Databases, "Connection pool"). Its default
+        # timeout of 30 s would hide a wrong host behind a long silence.
+        options.setdefault("pool", {"min_size": 1, "max_size": env.int("DATABASE_POOL_SIZE", default=10), "timeout": 5})
+        options.setdefault("connect_timeout", 3)
+        options.setdefault("options", "-c statement_timeout=10000 -c lock_timeout=5000")
+        config["CONN_HEALTH_CHECKS"] = True
+        config["CONN_MAX_AGE"] = 0
     return config

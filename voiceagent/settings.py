@@ -13,7 +13,7 @@ from voiceagent import embedded
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = environ.FileAwareEnv()  # FileAwareEnv: NAME_FILE may name a file that holds the value (container secrets)
-environ.Env.read_env(BASE_DIR / ".env")
+environ.Env.read_env(env.str("VOICEAGENT_ENV_FILE", default=str(BASE_DIR / ".env")))
 
 # --- Where this server keeps its own files -------------------------------------------------------------------
 VAR_DIR = Path(env.str("VOICEAGENT_VAR", default=str(BASE_DIR / "var"))).resolve()
@@ -79,6 +79,7 @@ MIDDLEWARE = [
     "django_structlog.middlewares.RequestMiddleware",
 ]
 
+TEST_RUNNER = "tests.runner.Runner"
 ROOT_URLCONF = "voiceagent.urls"
 ASGI_APPLICATION = "voiceagent.asgi.application"
 

@@ -1,0 +1,49 @@
+# voiceagent: two commands matter, `make run` and `make test`. Everything stays inside this folder (.venv/, var/).
+.DEFAULT_GOAL := help
+.PHONY: help run call doctor test test-services test-browser check format lock install clean
+PY := .venv/bin/python
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo "  Variables: PORT, PUBLIC_URL, REDIS_URL, DATABASE_URL, OPENAI_API_KEY, ... (see .env.example)"
+
+run: .venv/.base ## Start everything on this machine; the first time with a demonstration call
+	@exec $(PY) manage.py run
+
+call: .venv/.base ## Place a simulated call to the running server and print what is said
+	@$(PY) manage.py call
+
+doctor: .venv/.base ## Check the configuration and say how to mend what is wrong
+	@$(PY) manage.py doctor
+
+test: .venv/.dev ## Run the whole suite, offline (TESTS=tests.engine for a part of it)
+	@$(PY) manage.py test $(TESTS)
+
+test-services: .venv/.dev ## The same suite on a Redis and a PostgreSQL server (REDIS_URL, DATABASE_URL)
+	@$(PY) -m tests.services $(TESTS)
+
+test-browser: .venv/.e2e ## The same suite with the browser tests (needs chromium)
+	@$(PY) manage.py test $(TESTS)
+
+check: .venv/.dev ## Format, lint, types, import contracts, migrations, templates, container files
+	@.ci/check
+
+format: .venv/.dev ## Put the code into its form
+	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .
+
+install: .venv/.dev ## Only set up .venv, with what development needs
+
+lock: .venv/.base ## Resolve requirements/*.in again into the hash-locked *.txt
+	@cd requirements && for list in bootstrap base dev e2e prod; do \
+	    echo "$$list.in -> $$list.txt"; \
+	    ../.venv/bin/uv pip compile -q --upgrade --system-certs --universal --python-version 3.11 --generate-hashes \
+	        --no-emit-index-url $$list.in -o $$list.txt || exit 1; \
+	done
+
+clean: ## Remove .venv and caches (var/ with the database stays; `rm -r var` starts afresh)
+	rm -rf .venv staticfiles .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.%: requirements/%.txt requirements/bootstrap.txt
+	@requirements/install.sh $*
+	@touch $@

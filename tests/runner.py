@@ -1,0 +1,41 @@
+"""The test runner: a private Valkey around the suite, and a last word on what was skipped."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections import Counter
+from typing import Any
+from unittest import TestResult
+
+from django.conf import settings
+from django.test.runner import DiscoverRunner
+
+from voiceagent.valkey import PrivateValkey
+
+
+def skip_summary(reasons: list[str]) -> list[str]:
+    """Lines that say how many tests were skipped, and why; a reason says how to switch its tests on."""
+    if not reasons:
+        return ["Nothing was skipped."]
+    return [f"Skipped {number}: {reason}" for reason, number in sorted(Counter(reasons).items())]
+
+
+class Runner(DiscoverRunner):
+    """Django's runner, on files and a Valkey that are gone afterwards (manage.py chose the place for them)."""
+
+    def run_tests(self, test_labels: list[str], **kwargs: Any) -> int:
+        if not settings.EMBEDDED_REDIS:
+            return super().run_tests(test_labels, **kwargs)
+        server = PrivateValkey(settings.VAR_DIR).acquire()
+        try:
+            return super().run_tests(test_labels, **kwargs)
+        finally:
+            server.release()
+            if settings.VAR_DIR.name.startswith("test-"):
+                shutil.rmtree(settings.VAR_DIR, ignore_errors=True)
+
+    def suite_result(self, suite: Any, result: TestResult, **kwargs: Any) -> int:
+        for line in skip_summary([reason for _, reason in result.skipped]):
+            print(line, file=sys.stderr)
+        return super().suite_result(suite, result, **kwargs)
