@@ -1,0 +1,364 @@
+"""The storage edge of a live call: hands each fact on, and never blocks or raises.
+
+1. A fact goes on a bounded queue in memory; the call goes on at once.
+2. One thread publishes it as a Celery task (deadline 0.5 s). After three failures in a row it leaves the broker alone
+   for five seconds and tries again with one fact.
+3. What the broker did not take is written directly through calls.services, with a deadline of 2 s.
+4. What the database did not take either waits in memory, in order, and is tried again after 1, 2, 4 ... 30 seconds.
+
+What waits in step 4 is lost if the process dies. The journal (one append-only file for each call) will take that place:
+`Recorder._accept` is where a fact is to be appended first, `_Backlog` is what it replaces.
+
+No fact is ever doubled by this: services are idempotent, so a write that came too late for its deadline, and is done
+again, changes nothing. No text of a call, and no number, is logged.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import Error as DatabaseUnwell
+
+from calls.publishing import Breaker, BrokerUnwell, Publisher
+from calls.threads import BoundedPool, PoolBusy
+
+logger = logging.getLogger(__name__)
+
+DIRECT_DEADLINE_SECONDS = 2.0
+MAX_WAITING = 10_000
+_LONGEST_PAUSE_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True, repr=False)  # repr=False: a fact holds a caller's words
+class Fact:
+    """One thing to remember: the name of the service (and task), and its arguments."""
+
+    kind: str
+    arguments: dict[str, Any]
+
+    @property
+    def may_be_shed(self) -> bool:
+        """A turn also comes with the call's end; the other facts come once."""
+        return self.kind == "save_conversation_turn"
+
+
+@dataclass(slots=True)
+class Counters:
+    """Since the process began. `waiting`: accepted and in neither broker nor database yet. For health pages."""
+
+    published: int = 0
+    direct: int = 0
+    waiting: int = 0
+    dropped: int = 0
+
+
+class Recorder:
+    """One for each process, from `get_recorder()`. The four facts may be handed over from any thread or event loop."""
+
+    def __init__(self, *, publisher: Publisher | None = None, max_waiting: int = MAX_WAITING) -> None:
+        self._publisher = publisher or Publisher()
+        self._breaker = Breaker()
+        self._pool = BoundedPool("record-directly", threads=4, queued=1)
+        self._max_waiting = max_waiting
+        self._changed = threading.Condition()
+        self._incoming: deque[Fact] = deque()
+        self._backlog = _Backlog()
+        self._in_hand = 0
+        self._closing = False
+        self._thread: threading.Thread | None = None
+        self._published = self._direct = self._dropped = 0
+
+    def create_call_log(
+        self,
+        *,
+        call_sid: str,
+        business_id: int,
+        from_number: str,
+        to_number: str,
+        direction: str,
+        stream_sid: str = "",
+        status: str = "in-progress",
+        account_sid: str = "",
+        agent_version_id: int | None = None,
+        occurred_at: str = "",
+    ) -> None:
+        self._accept(
+            "create_call_log",
+            call_sid=call_sid,
+            business_id=business_id,
+            from_number=from_number,
+            to_number=to_number,
+            direction=direction,
+            stream_sid=stream_sid,
+            status=status,
+            account_sid=account_sid,
+            agent_version_id=agent_version_id,
+            occurred_at=occurred_at or _now(),
+        )
+
+    def save_conversation_turn(
+        self,
+        *,
+        call_sid: str,
+        business_id: int,
+        user_text: str,
+        bot_reply: str,
+        turn_index: int,
+        revision: int = 0,
+        heard_text: str = "",
+        generated_ms: int = 0,
+        heard_ms: int = 0,
+        interrupted: bool = False,
+        started_at: str = "",
+        ended_at: str = "",
+    ) -> None:
+        self._accept(
+            "save_conversation_turn",
+            call_sid=call_sid,
+            business_id=business_id,
+            user_text=user_text,
+            bot_reply=bot_reply,
+            turn_index=turn_index,
+            revision=revision,
+            heard_text=heard_text,
+            generated_ms=generated_ms,
+            heard_ms=heard_ms,
+            interrupted=interrupted,
+            started_at=started_at,
+            ended_at=ended_at,
+        )
+
+    def finalize_call_log(
+        self,
+        *,
+        call_sid: str,
+        business_id: int,
+        status: str,
+        duration_seconds: int,
+        transcript: str,
+        recording_url: str = "",
+        ended_reason: str = "",
+        turns: Sequence[dict[str, Any]] = (),
+        ended_at: str = "",
+        model_session_id: str = "",
+        interruptions: int = 0,
+    ) -> None:
+        """`turns`: every turn of the call, each with the arguments of save_conversation_turn but the first two."""
+        self._accept(
+            "finalize_call_log",
+            call_sid=call_sid,
+            business_id=business_id,
+            status=status,
+            duration_seconds=duration_seconds,
+            transcript=transcript,
+            recording_url=recording_url,
+            ended_reason=ended_reason,
+            turns=[dict(turn) for turn in turns],
+            ended_at=ended_at or _now(),
+            model_session_id=model_session_id,
+            interruptions=interruptions,
+        )
+
+    def apply_call_status(
+        self,
+        *,
+        call_sid: str,
+        business_id: int,
+        status: str,
+        sequence_number: int,
+        duration_seconds: int | None = None,
+        occurred_at: str = "",
+    ) -> None:
+        self._accept(
+            "apply_call_status",
+            call_sid=call_sid,
+            business_id=business_id,
+            status=status,
+            sequence_number=sequence_number,
+            duration_seconds=duration_seconds,
+            occurred_at=occurred_at or _now(),
+        )
+
+    def counters(self) -> Counters:
+        with self._changed:
+            return Counters(self._published, self._direct, self._waiting(), self._dropped)
+
+    def close(self, timeout: float) -> bool:
+        """Hand on what waits, for up to `timeout` seconds. Return whether nothing is left. A later fact starts anew."""
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            self._closing = True
+            self._backlog.relax()
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._waiting() == 0, max(0.0, deadline - time.monotonic()))
+            left = self._waiting()
+            self._closing = left == 0
+            thread = self._thread
+        if thread is not None and left == 0:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        if left:
+            logger.error("facts of calls were not stored at the end of the process", extra={"facts": left})
+        return left == 0
+
+    def _accept(self, kind: str, **arguments: Any) -> None:
+        fact = Fact(kind, arguments)
+        with self._changed:
+            # Turns leave room for the facts that nothing else would repair: these have as much again.
+            limit = self._max_waiting if fact.may_be_shed else 2 * self._max_waiting
+            accepted = self._waiting() < limit
+            if accepted:
+                self._incoming.append(fact)
+                self._ensure_thread()
+                self._changed.notify_all()
+            else:
+                self._dropped += 1
+        if not accepted:
+            logger.error("a fact of a call was dropped: too many wait", extra=_identity(fact))
+
+    def _waiting(self) -> int:
+        return len(self._incoming) + len(self._backlog) + self._in_hand
+
+    def _ensure_thread(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._closing = False
+            self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while (fact := self._next()) is not None:
+            stored = self._hand_on(fact)
+            with self._changed:
+                if stored:
+                    self._backlog.relax()
+                else:
+                    self._backlog.keep(fact, time.monotonic(), hurry=self._closing)
+                self._in_hand = 0
+                self._changed.notify_all()
+        self._publisher.close()
+
+    def _next(self) -> Fact | None:
+        """Wait for something to do. A fact that has waited goes first; None: closed, and nothing is left.
+
+        While the database is away new facts still try the broker, and queue up behind the others if it is away too.
+        """
+        with self._changed:
+            while True:
+                now = time.monotonic()
+                fact: Fact | None = None
+                if self._backlog and self._backlog.is_due(now):
+                    fact = self._backlog.take()
+                elif self._incoming and self._backlog and self._breaker.is_open(now):
+                    self._backlog.append(self._incoming.popleft())
+                    continue
+                elif self._incoming:
+                    fact = self._incoming.popleft()
+                elif self._closing and not self._backlog:
+                    self._thread = None  # decided under the lock: a fact that comes now starts a new thread
+                    return None
+                if fact is not None:
+                    self._in_hand = 1
+                    return fact
+                self._changed.wait(self._backlog.pause(now))
+
+    def _hand_on(self, fact: Fact) -> bool:
+        """Return whether the broker or the database has the fact."""
+        if not self._breaker.is_open(time.monotonic()):
+            try:
+                self._publisher.publish(fact.kind, fact.arguments)
+            except BrokerUnwell as error:
+                self._breaker.failed(time.monotonic())
+                logger.warning("broker did not take a fact", extra=_identity(fact) | {"error": str(error)})
+            else:
+                self._breaker.succeeded()
+                self._published += 1
+                return True
+        return self._write_directly(fact)
+
+    def _write_directly(self, fact: Fact) -> bool:
+        from calls import services  # the models need a configured Django, this module may be imported before
+
+        write = getattr(services, fact.kind)
+        try:
+            self._pool.run(lambda: write(**fact.arguments), DIRECT_DEADLINE_SECONDS)
+        except (DatabaseUnwell, TimeoutError, PoolBusy) as error:
+            logger.warning("database did not take a fact", extra=_identity(fact) | {"error": type(error).__name__})
+            return False
+        except Exception as error:  # noqa: BLE001 - the edge: a fact that cannot be written must not stop the others
+            logger.error("a fact of a call was dropped", extra=_identity(fact) | {"error": type(error).__name__})
+            self._dropped += 1
+            return True
+        self._direct += 1
+        return True
+
+
+class _Backlog:
+    """Facts that neither broker nor database took, in order, and when the first of them is tried again."""
+
+    def __init__(self) -> None:
+        self._facts: deque[Fact] = deque()
+        self._pause = 0.0
+        self._due_at = 0.0
+
+    def __len__(self) -> int:
+        return len(self._facts)
+
+    def append(self, fact: Fact) -> None:
+        self._facts.append(fact)
+
+    def keep(self, fact: Fact, now: float, *, hurry: bool) -> None:
+        """`fact` was tried without success: back to the front, and a longer pause for all."""
+        self._facts.appendleft(fact)
+        self._pause = 0.2 if hurry else min(max(1.0, 2 * self._pause), _LONGEST_PAUSE_SECONDS)
+        self._due_at = now + self._pause
+
+    def relax(self) -> None:
+        self._pause = self._due_at = 0.0
+
+    def is_due(self, now: float) -> bool:
+        return now >= self._due_at
+
+    def take(self) -> Fact:
+        return self._facts.popleft()
+
+    def pause(self, now: float) -> float | None:
+        """Seconds until the first fact is due; None when there is none."""
+        return max(0.0, self._due_at - now) if self._facts else None
+
+
+_recorder: Recorder | None = None
+_recorder_lock = threading.Lock()
+
+
+def get_recorder() -> Recorder:
+    """The recorder of this process."""
+    global _recorder
+    with _recorder_lock:
+        if _recorder is None:
+            _recorder = Recorder()
+        return _recorder
+
+
+def _forget_after_fork() -> None:
+    """Threads do not survive a fork, and a lock may have been held by one."""
+    global _recorder, _recorder_lock
+    _recorder = None
+    _recorder_lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
+
+
+def _identity(fact: Fact) -> dict[str, Any]:
+    return {"fact": fact.kind, "call_sid": fact.arguments["call_sid"], "turn_index": fact.arguments.get("turn_index")}

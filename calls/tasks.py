@@ -1,0 +1,198 @@
+"""Celery's way into calls.services: each task is one call of the service of its name.
+
+What a task leaves behind (results, logs, events) holds the CallSid, the business's id and the turn's index, and nothing that
+was said or dialled. An error's own text may quote a row, so it never leaves this module: tasks raise errors that carry only
+the name of what happened.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from billiard.exceptions import SoftTimeLimitExceeded
+from celery import Task, shared_task
+from django.db import InterfaceError, OperationalError, connections
+
+from calls import services
+
+logger = logging.getLogger(__name__)
+
+_IDENTITY = ("call_sid", "business_id", "turn_index")
+
+
+class StorageUnavailable(Exception):
+    """The database did not answer; the task will be run again. The message is the name of the database's error."""
+
+
+class FactFailed(Exception):
+    """The task failed for another reason than the database's absence. The message names the error and its place."""
+
+
+class FactTask(Task):  # type: ignore[misc]
+    """A task about one call. Results and events show its ids instead of its arguments; it is retried without end while
+    the database is away, since the message is the only copy."""
+
+    acks_late = True
+    reject_on_worker_lost = True
+    time_limit = 30
+    soft_time_limit = 20
+    autoretry_for = (StorageUnavailable,)
+    retry_backoff = True
+    retry_backoff_max = 15  # below the broker's visibility timeout, with the time limit added
+    retry_jitter = True
+    max_retries = None
+
+    def apply_async(
+        self, args: Sequence[Any] | None = None, kwargs: dict[str, Any] | None = None, **options: Any
+    ) -> Any:
+        shown = {name: value for name, value in (kwargs or {}).items() if name in _IDENTITY}
+        # A positional argument has no name here to tell an id from a sentence.
+        options["argsrepr"] = "()" if not args else f"({len(args)} not shown)"
+        options["kwargsrepr"] = repr(shown)
+        return super().apply_async(args, kwargs, **options)
+
+
+def _store(call_sid: str, write: Callable[[], bool], what: str) -> str:
+    """Run a service and return "CAxxx turn 3", with " refused" after it when it was. Raise errors without text."""
+    try:
+        accepted = write()
+    except (OperationalError, InterfaceError, SoftTimeLimitExceeded) as error:
+        failure: Exception = StorageUnavailable(type(error).__name__)
+        # CELERY_DB_REUSE_MAX keeps connections over tasks; this one may be dead.
+        connections.close_all()
+    except Exception as error:  # noqa: BLE001 - the edge of a task: the text of the error stays here
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        failure = FactFailed(f"{type(error).__name__} at {place.name}:{place.lineno}")
+        logger.error("a fact of a call failed", extra={"call_sid": call_sid, "error": str(failure)})
+    else:
+        return f"{call_sid} {what}" if accepted else f"{call_sid} {what} refused"
+    raise failure  # outside the handler, so that no database error hangs on it as its context
+
+
+@shared_task(base=FactTask, name="calls.tasks.create_call_log", queue="high")
+def create_call_log(
+    call_sid: str,
+    business_id: int,
+    from_number: str,
+    to_number: str,
+    direction: str,
+    stream_sid: str = "",
+    *,
+    status: str = "in-progress",
+    account_sid: str = "",
+    agent_version_id: int | None = None,
+    occurred_at: str = "",
+) -> str:
+    return _store(
+        call_sid,
+        lambda: services.create_call_log(
+            call_sid=call_sid,
+            business_id=business_id,
+            from_number=from_number,
+            to_number=to_number,
+            direction=direction,
+            stream_sid=stream_sid,
+            status=status,
+            account_sid=account_sid,
+            agent_version_id=agent_version_id,
+            occurred_at=occurred_at,
+        ),
+        "created",
+    )
+
+
+@shared_task(base=FactTask, name="calls.tasks.save_conversation_turn", queue="default")
+def save_conversation_turn(
+    call_sid: str,
+    business_id: int,
+    user_text: str,
+    bot_reply: str,
+    turn_index: int,
+    *,
+    revision: int = 0,
+    heard_text: str = "",
+    generated_ms: int = 0,
+    heard_ms: int = 0,
+    interrupted: bool = False,
+    started_at: str = "",
+    ended_at: str = "",
+) -> str:
+    return _store(
+        call_sid,
+        lambda: services.save_conversation_turn(
+            call_sid=call_sid,
+            business_id=business_id,
+            user_text=user_text,
+            bot_reply=bot_reply,
+            turn_index=turn_index,
+            revision=revision,
+            heard_text=heard_text,
+            generated_ms=generated_ms,
+            heard_ms=heard_ms,
+            interrupted=interrupted,
+            started_at=started_at,
+            ended_at=ended_at,
+        ),
+        f"turn {turn_index}",
+    )
+
+
+@shared_task(base=FactTask, name="calls.tasks.finalize_call_log", queue="high")
+def finalize_call_log(
+    call_sid: str,
+    business_id: int,
+    status: str,
+    duration_seconds: int,
+    transcript: str,
+    recording_url: str = "",
+    *,
+    ended_reason: str = "",
+    turns: Sequence[dict[str, Any]] = (),
+    ended_at: str = "",
+    model_session_id: str = "",
+    interruptions: int = 0,
+) -> str:
+    return _store(
+        call_sid,
+        lambda: services.finalize_call_log(
+            call_sid=call_sid,
+            business_id=business_id,
+            status=status,
+            duration_seconds=duration_seconds,
+            transcript=transcript,
+            recording_url=recording_url,
+            ended_reason=ended_reason,
+            turns=turns,
+            ended_at=ended_at,
+            model_session_id=model_session_id,
+            interruptions=interruptions,
+        ),
+        "finalized",
+    )
+
+
+@shared_task(base=FactTask, name="calls.tasks.apply_call_status", queue="high")
+def apply_call_status(
+    call_sid: str,
+    business_id: int,
+    status: str,
+    *,
+    sequence_number: int,
+    duration_seconds: int | None = None,
+    occurred_at: str = "",
+) -> str:
+    return _store(
+        call_sid,
+        lambda: services.apply_call_status(
+            call_sid=call_sid,
+            business_id=business_id,
+            status=status,
+            sequence_number=sequence_number,
+            duration_seconds=duration_seconds,
+            occurred_at=occurred_at,
+        ),
+        f"status {sequence_number}",
+    )
