@@ -21,19 +21,22 @@ class ModelUnavailable(Exception):
 class ModelSession(Protocol):
     """One open conversation with a speech model."""
 
-    traits: ModelTraits
-
     def events(self) -> AsyncIterator[list[Event]]:
         """Yield what the model says, a list for each message, until the session is over; the last is ModelClosed."""
 
     async def perform(self, command: ModelCommand) -> None:
         """Send one command. Raise ModelUnavailable when the socket is gone."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """End the session; bounded, and harmless when it is over already."""
 
 
 class SpeechModel(Protocol):
     """A way to open sessions."""
+
+    @property
+    def traits(self) -> ModelTraits:
+        """What its sessions can do; known before one is open, because a call starts before."""
 
     async def open(self, agent: AgentSnapshot) -> ModelSession:
         """Connect and send the configuration; ModelReady comes as an event. Raise ModelUnavailable."""

@@ -1,0 +1,116 @@
+"""What the record is told of one call: who called whom, each turn, and the end, with the engine's clock made wall time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+from calls import transcripts
+from media.engine.commands import FinishCall, Turn
+
+
+class Recorder(Protocol):
+    """The part of calls.recorder.Recorder that a live call uses. Every method answers at once and never raises."""
+
+    def create_call_log(self, **facts: Any) -> None: ...
+
+    def save_conversation_turn(self, **facts: Any) -> None: ...
+
+    def finalize_call_log(self, **facts: Any) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls whom, as the carrier said it in the signed webhook."""
+
+    account_sid: str
+    from_number: str
+    to_number: str
+    direction: str
+
+
+@dataclass(slots=True)
+class CallRecord:
+    """Hands the facts of one call to the recorder. `opened_at` and every `now` are the loop's clock, in seconds."""
+
+    recorder: Recorder
+    call_sid: str
+    business_id: int
+    agent_version_id: int
+    opened_at: float
+    opened_wall: datetime = field(default_factory=lambda: datetime.now(UTC))
+    started_at: float | None = None
+    ended_at: float | None = None
+    model_session_id: str = ""
+    finished: bool = False
+    _turns: dict[int, Turn] = field(default_factory=dict)
+
+    def start(self, caller: Caller, stream_sid: str, now: float) -> None:
+        self.started_at = now
+        self.recorder.create_call_log(
+            call_sid=self.call_sid,
+            business_id=self.business_id,
+            from_number=caller.from_number,
+            to_number=caller.to_number,
+            direction=caller.direction,
+            stream_sid=stream_sid,
+            status="in-progress",
+            account_sid=caller.account_sid,
+            agent_version_id=self.agent_version_id,
+            occurred_at=self._wall(now),
+        )
+
+    def save_turn(self, turn: Turn) -> None:
+        self._turns[turn.index] = turn
+        self.recorder.save_conversation_turn(
+            call_sid=self.call_sid, business_id=self.business_id, **self._turn_facts(turn)
+        )
+
+    def stream_ended(self, now: float) -> None:
+        """The call ends with its stream, not when the last late transcript is in."""
+        if self.ended_at is None:
+            self.ended_at = now
+
+    def finish(self, end: FinishCall, now: float) -> None:
+        if self.finished:
+            return
+        self.finished = True
+        self.stream_ended(now)
+        ended_at = self.ended_at if self.ended_at is not None else now
+        turns = [self._turn_facts(turn) for turn in end.turns]
+        self.recorder.finalize_call_log(
+            call_sid=self.call_sid,
+            business_id=self.business_id,
+            status=end.status,
+            duration_seconds=round(ended_at - self.started_at) if self.started_at is not None else 0,
+            transcript=transcripts.render(turns),
+            recording_url="",
+            ended_reason=end.ended_reason,
+            turns=turns,
+            ended_at=self._wall(ended_at),
+            model_session_id=self.model_session_id,
+            interruptions=end.counters.get("interruptions", 0),
+        )
+
+    def finish_abruptly(self, ended_reason: str, now: float) -> None:
+        """Finish without the engine (it failed, or this task was cancelled), with the turns that were settled."""
+        turns = tuple(self._turns[index] for index in sorted(self._turns))
+        self.finish(FinishCall(status="failed", ended_reason=ended_reason, turns=turns, counters={}), now)
+
+    def _wall(self, at: float) -> str:
+        return (self.opened_wall + timedelta(seconds=at - self.opened_at)).isoformat(timespec="milliseconds")
+
+    def _turn_facts(self, turn: Turn) -> dict[str, Any]:
+        return {
+            "turn_index": turn.index,
+            "revision": turn.revision,
+            "user_text": turn.user_text,
+            "bot_reply": turn.bot_reply,
+            "heard_text": turn.heard_text,
+            "generated_ms": turn.generated_ms,
+            "heard_ms": turn.heard_ms,
+            "interrupted": turn.interrupted,
+            "started_at": self._wall(turn.started),
+            "ended_at": self._wall(turn.ended),
+        }

@@ -1,0 +1,23 @@
+"""The agent hangs up. The engine ends the call once the goodbye was heard; nothing is left to do here."""
+
+from typing import Any
+
+DESCRIPTION = (
+    "End the phone call. Use it when the caller has said goodbye or wants nothing more. "
+    "Say goodbye first; the call ends when the caller has heard it."
+)
+
+PARAMETERS: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "reason": {
+            "type": "string",
+            "enum": ["caller_said_goodbye", "task_done", "caller_not_understood", "abusive_caller"],
+        }
+    },
+    "additionalProperties": False,
+}
+
+
+async def run(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {"ok": True}
