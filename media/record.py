@@ -1,4 +1,4 @@
-"""What the record is told of one call: who called whom, each turn, and the end, with the engine's clock made wall time."""
+"""What the record is told of one call: who called whom, each turn, and the end, in wall time."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from media.engine.commands import FinishCall, Turn
 class Recorder(Protocol):
     """The part of calls.recorder.Recorder that a live call uses. Every method answers at once and never raises."""
 
-    def create_call_log(self, **facts: Any) -> None: ...
+    def create_call_log(self, *args: Any, **facts: Any) -> None: ...
 
-    def save_conversation_turn(self, **facts: Any) -> None: ...
+    def save_conversation_turn(self, *args: Any, **facts: Any) -> None: ...
 
-    def finalize_call_log(self, **facts: Any) -> None: ...
+    def finalize_call_log(self, *args: Any, **facts: Any) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

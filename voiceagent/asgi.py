@@ -7,4 +7,11 @@ from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "voiceagent.settings")
 
-application = ProtocolTypeRouter({"http": get_asgi_application()})
+http = get_asgi_application()  # first: it loads the apps, and the imports below need them
+
+from media.realtime import get_model  # noqa: E402
+from media.routing import websockets  # noqa: E402
+
+get_model()  # its library takes a second to import; not within somebody's call
+
+application = ProtocolTypeRouter({"http": http, "websocket": websockets})

@@ -1,0 +1,326 @@
+"""One live call: its engine, its tasks, its outboxes and its one timer. The only code that performs commands.
+
+`feed(event)` is synchronous: the engine answers with commands, and each is performed at once by putting it where a
+writer task takes it from. The call runs as a task of its own, not inside the consumer's coroutine: the server kills
+that one 10 s after the socket closed, and late transcripts may still be on their way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+from collections.abc import Awaitable, Callable
+from typing import Protocol, assert_never
+
+import structlog
+
+from businesses.snapshots import AgentSnapshot
+from media import live, tools
+from media.engine.call import Call
+from media.engine.commands import (
+    CancelResponse,
+    ClearPlayback,
+    CloseModel,
+    CloseStream,
+    Command,
+    CommitAudio,
+    FinishCall,
+    ForwardAudio,
+    Greet,
+    PlayAudio,
+    Respond,
+    RunTool,
+    SaveTurn,
+    SendMark,
+    SendToolResult,
+    SendUserText,
+    TruncateItem,
+)
+from media.engine.config import CallConfig
+from media.engine.events import (
+    CallCompleted,
+    CarrierClosed,
+    Event,
+    ModelClosed,
+    ModelReady,
+    StreamStarted,
+    StreamStopped,
+    ToolFinished,
+)
+from media.outboxes import CarrierOutbox, ModelOutbox
+from media.realtime.base import ModelSession, ModelUnavailable, SpeechModel
+from media.record import Caller, CallRecord
+from media.wire import twilio as wire
+
+log = structlog.get_logger(__name__)
+
+LAST_WORDS_SECONDS = 3.0  # how long the writers get to send what is left (closing frames) once a call is over
+NORMAL_CLOSE, POLICY_CLOSE = 1000, 1008  # RFC 6455 §7.4.1
+
+
+class CarrierSocket(Protocol):
+    """The carrier's end, as the consumer gives it. Both calls are harmless on a socket that is gone."""
+
+    async def send_text(self, text: str) -> None: ...
+
+    async def close_with(self, code: int) -> None: ...
+
+
+def call_config(agent: AgentSnapshot, model: SpeechModel) -> CallConfig:
+    return CallConfig(
+        greeting=agent.greeting,
+        tools=tools.specs(agent.tools),
+        traits=model.traits,
+        max_call_seconds=float(agent.max_call_seconds),
+    )
+
+
+class CallBridge:
+    """Holds one call together. Make it on the event loop, `begin()` it, then `feed` it until `finished`."""
+
+    def __init__(
+        self,
+        *,
+        agent: AgentSnapshot,
+        config: CallConfig,
+        model: SpeechModel,
+        carrier: CarrierSocket,
+        record: CallRecord,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._agent = agent
+        self._model = model
+        self._carrier = carrier
+        self._record = record
+        self._call = Call(config, self._loop.time())
+        self._log = log.bind(call_sid=record.call_sid)
+        self._model_outbox = ModelOutbox()
+        self._carrier_outbox = CarrierOutbox()
+        self._stream_sid = ""  # empty until an authorised `start` came
+        self._stream_lost = False
+        self._over = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._tool_tasks: set[asyncio.Task[None]] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def call_sid(self) -> str:
+        return self._record.call_sid
+
+    def begin(self) -> None:
+        """Start the call's own task: it opens the model's session at once."""
+        live.calls.add(self)
+        self._task = asyncio.create_task(self._run(), name=f"call {self.call_sid}")
+        self._set_timer()
+
+    async def finished(self) -> None:
+        """Wait until the call is over and everything it had to send is sent."""
+        if self._task is not None:
+            await asyncio.wait({self._task})
+
+    # --- What comes in -------------------------------------------------------------------------------------
+
+    def start(self, caller: Caller, stream_sid: str) -> None:
+        """The carrier's `start`, authorised: from now on the call is recorded and may speak."""
+        self._stream_sid = stream_sid
+        self._record.start(caller, stream_sid, self._loop.time())
+        self.feed(StreamStarted(stream_sid))
+
+    def feed(self, event: Event) -> None:
+        """Tell the engine what happened and perform everything it answers."""
+        if self._over.is_set():
+            return
+        now = self._loop.time()
+        match event:
+            case ModelReady():
+                self._record.model_session_id = event.session_id
+            case StreamStopped() | CarrierClosed() | CallCompleted():
+                self._record.stream_ended(now)
+            case _:
+                pass
+        self._ask_engine(lambda: self._call.receive(event, now), now, about=type(event).__name__)
+
+    def discard(self) -> None:
+        """End at once and write nothing: the stream that opened this call had no right to."""
+        self._record.finished = True
+        self._end()
+
+    # --- The engine and its timer --------------------------------------------------------------------------
+
+    def _ask_engine(self, ask: Callable[[], list[Command]], now: float, *, about: str) -> None:
+        """Perform every command of the engine's answer, in order, then set the timer anew."""
+        try:
+            for command in ask():
+                self._perform(command, now)
+            if self._call.deadline() is None:
+                self._end()
+        except Exception:  # noqa: BLE001 - the edge of a call: a mistake of ours, and the record is finished all the same
+            self._log.exception("call_broken", about=about)
+            self._abandon()
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        """Arm the timer for the engine's deadline. An armed timer that is too early stays: it re-arms itself.
+
+        Frames move some deadline 50 times a second; a cancelled handle for each would only fill the loop's heap.
+        """
+        deadline = None if self._over.is_set() else self._call.deadline()
+        if self._timer is not None:
+            if deadline is not None and self._timer.when() <= deadline:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if deadline is not None:
+            self._timer = self._loop.call_at(deadline, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        deadline = self._call.deadline()
+        now = self._loop.time()
+        # The loop may run a timer early by its clock's resolution; that counts as on time.
+        if deadline is not None and deadline <= now + 0.001:
+            now = max(now, deadline)
+            self._ask_engine(lambda: self._call.tick(now), now, about="tick")
+        else:
+            self._set_timer()
+
+    # --- Commands ------------------------------------------------------------------------------------------
+
+    def _perform(self, command: Command, now: float) -> None:
+        match command:
+            case ForwardAudio() | Greet() | Respond() | CancelResponse() | TruncateItem():
+                self._model_outbox.put(command)
+            case SendToolResult() | SendUserText() | CommitAudio() | CloseModel():
+                self._model_outbox.put(command)
+            case PlayAudio() | SendMark() | ClearPlayback():
+                if not self._carrier_outbox.put(command) and not self._stream_lost:
+                    self._give_up_stream()
+            case CloseStream():
+                self._record.stream_ended(now)
+                self._carrier_outbox.put(command)
+            case RunTool():
+                self._start_tool(command)
+            case SaveTurn():
+                self._record.save_turn(command.turn)
+            case FinishCall():
+                self._finish(command, now)
+            case _:
+                assert_never(command)
+
+    def _finish(self, end: FinishCall, now: float) -> None:
+        self._record.finish(end, now)
+        self._log.info(
+            "call_finished",
+            status=end.status,
+            ended_reason=end.ended_reason,
+            turns=len(end.turns),
+            usage=end.usage,
+            dropped_caller_audio_ms=self._model_outbox.dropped_ms,
+            **end.counters,
+        )
+
+    def _give_up_stream(self) -> None:
+        self._stream_lost = True
+        self._log.error("carrier_reads_too_slowly")
+        self._carrier_outbox.put(CloseStream())
+        self._loop.call_soon(self.feed, CarrierClosed())  # not at once: the engine's answer is still being performed
+
+    def _abandon(self) -> None:
+        self._record.finish_abruptly("stream_lost", self._loop.time())
+        self._end()
+
+    def _end(self) -> None:
+        if not self._over.is_set():
+            self._carrier_outbox.put(CloseStream())
+            self._model_outbox.put(CloseModel())
+            self._over.set()
+
+    # --- Tasks ---------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        """Supervise the call's tasks until it is over; whatever happens, the record is finished."""
+        carrier = asyncio.create_task(self._guard(self._write_to_carrier, CarrierClosed()))
+        model = asyncio.create_task(self._guard(self._talk_with_model, ModelClosed("internal_error")))
+        try:
+            await self._over.wait()
+            await asyncio.wait({carrier, model}, timeout=LAST_WORDS_SECONDS)
+        finally:
+            if not self._over.is_set():  # cancelled: the event loop is going away
+                self._abandon()
+            self._set_timer()
+            await _cancel({carrier, model, *self._tool_tasks})
+            live.calls.remove(self)
+
+    async def _guard(self, work: Callable[[], Awaitable[None]], lost: Event) -> None:
+        """Run a task of the call; should it die, say so in the log and tell the engine what was lost with it."""
+        try:
+            await work()
+        except Exception:  # noqa: BLE001 - the edge of a task
+            self._log.exception("call_task_died", lost=type(lost).__name__)
+            self.feed(lost)
+
+    async def _write_to_carrier(self) -> None:
+        while True:
+            command = await self._carrier_outbox.get()
+            if isinstance(command, CloseStream):
+                await self._carrier.close_with(NORMAL_CLOSE if self._stream_sid else POLICY_CLOSE)
+                return
+            await self._carrier.send_text(wire.encode(command, self._stream_sid))
+
+    async def _talk_with_model(self) -> None:
+        try:
+            session = await self._model.open(self._agent)
+        except ModelUnavailable as refusal:
+            self._log.error("model_unavailable", code=refusal.code, permanent=refusal.permanent)
+            self.feed(ModelClosed(refusal.code))
+            return
+        write = functools.partial(self._write_to_model, session)
+        writer = asyncio.create_task(self._guard(write, ModelClosed("internal_error")))
+        try:
+            async for events in session.events():
+                for event in events:
+                    self.feed(event)
+        finally:
+            await _cancel({writer})
+            await session.close()
+
+    async def _write_to_model(self, session: ModelSession) -> None:
+        try:
+            while True:
+                command = await self._model_outbox.get()
+                await session.perform(command)
+                if isinstance(command, CloseModel):
+                    return
+        except ModelUnavailable as gone:
+            self.feed(ModelClosed(gone.code))
+
+    # --- Tools ---------------------------------------------------------------------------------------------
+
+    def _start_tool(self, command: RunTool) -> None:
+        task = asyncio.create_task(self._run_tool(command))
+        self._tool_tasks.add(task)
+        task.add_done_callback(self._tool_tasks.discard)
+
+    async def _run_tool(self, command: RunTool) -> None:
+        """Run a tool and tell the engine what came out; every failure becomes an answer the model can act on."""
+        try:
+            async with asyncio.timeout(command.timeout_seconds):
+                output = await tools.run(command.name, command.arguments)
+        except TimeoutError:
+            self._log.warning("tool_timed_out", tool=command.name)
+            output = {"error": "timeout"}
+        except tools.ToolRefused as refusal:
+            self._log.warning("tool_refused", tool=command.name, reason=refusal.reason)
+            output = {"error": refusal.reason}
+        except Exception:  # noqa: BLE001 - the edge of a task
+            self._log.exception("tool_failed", tool=command.name)
+            output = {"error": "failed"}
+        self.feed(ToolFinished(command.tool_call_id, json.dumps(output, ensure_ascii=False)))
+
+
+async def _cancel(tasks: set[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.gather(*tasks, return_exceptions=True)
