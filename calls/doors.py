@@ -1,7 +1,7 @@
 """The one door through which the live call reaches the database: bounded threads, a deadline, a cache.
 
-The audio loop never waits for a row. `admit` is awaited once, at the handshake, in threads of its own: sync_to_async would
-share one thread with every page and every other call of the process.
+The audio loop never waits for a row. `admit` is awaited once, at the handshake, in threads of its own: sync_to_async
+would share one thread with every page and every other call of the process.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ async def admit(ticket: Ticket) -> AgentSnapshot:
 
 
 def remember(agent: AgentSnapshot) -> None:
-    """Keep the agent at hand for its calls: a published version never changes. The webhook knows it before the stream."""
+    """Keep the agent at hand for its calls; a published version never changes. The webhook has it first."""
     if len(_agents) >= _MAX_AGENTS:
         _agents.pop(next(iter(_agents)), None)
     _agents[agent.version_id] = agent

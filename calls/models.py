@@ -73,6 +73,9 @@ class CallLog(models.Model):
     started_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
     duration_seconds = models.PositiveIntegerField("duration", null=True, blank=True)
+    carrier_duration_seconds = models.PositiveIntegerField(
+        null=True, blank=True, editable=False, help_text="As the carrier counted it; then duration_seconds is this."
+    )
     transcript = models.TextField(blank=True)
     recording_url = models.URLField(max_length=500, blank=True)
     model_session_id = models.CharField(max_length=80, blank=True)
@@ -129,6 +132,8 @@ class RefusedFact(models.Model):
     claimed_business_id = models.BigIntegerField(null=True)
     reason = models.CharField(max_length=200)
     payload = models.JSONField(default=dict)
+    # Facts are delivered any number of times; a refused one is kept once.
+    fingerprint = models.CharField(max_length=64, unique=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -1,8 +1,10 @@
-"""What lets one media stream in: a ticket in the stream's address and a token in its `start`, both signed and short-lived.
+"""What lets one media stream in: a ticket in the stream's address and a token in its `start`, both signed and
+short-lived.
 
-The ticket is checked at the handshake, before anything is spent, and stands in a URL: it names no phone number. The token
-comes in Twilio's `start` (`<Parameter name="token">`) and says whose call it is. Both carry the same `jti`, so that a token
-cannot be used with another call's ticket. Neither is a secret against Twilio; both are against everybody else.
+The ticket is checked at the handshake, before anything is spent, and stands in a URL: it names no phone number. The
+token comes in Twilio's `start` (`<Parameter name="token">`) and says whose call it is. Both carry the same `jti`, so
+that a token cannot be used with another call's ticket. Neither is a secret against Twilio; both are against everybody
+else.
 """
 
 from __future__ import annotations

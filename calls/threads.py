@@ -33,7 +33,7 @@ class BoundedPool:
         self._idle = 0
 
     def submit(self, work: Callable[[], Result]) -> Future[Result]:
-        """Start `work` in a thread. Raise PoolBusy rather than wait. A cancelled future that has not begun is skipped."""
+        """Start `work` in a thread. Raise PoolBusy rather than wait. A future cancelled before it began is skipped."""
         future: Future[Result] = Future()
         try:
             self._jobs.put_nowait((future, work))

@@ -1,7 +1,7 @@
 """Twilio's side of a call over HTTP: is a request really Twilio's, and what it is told to do (TwiML).
 
-The only importer of the `twilio` package. Addresses are built from settings.PUBLIC_URL and the raw path and query, never from
-the request's Host or X-Forwarded headers: whoever sends the request chooses those.
+The only importer of the `twilio` package. Addresses are built from settings.PUBLIC_URL and the raw path and query,
+never from the request's Host or X-Forwarded headers: whoever sends the request chooses those.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def request_is_signed(request: HttpRequest) -> bool:
 def handshake_is_signed(raw_path: str, signature: str | None) -> bool:
     """Whether the upgrade request of a media stream is signed. `raw_path` is undecoded, without the query string.
 
-    Which form of the address Twilio signs is not documented to the letter: with and without the trailing slash, and with
-    the port written out, are all tried (protocols, twilio A8).
+    Which form of the address Twilio signs is not documented to the letter: with and without the trailing slash, and
+    with the port written out, are all tried (protocols, twilio A8).
     """
     bare = raw_path.rstrip("/")
     origins = [stream_origin()]
@@ -49,7 +49,8 @@ def handshake_is_signed(raw_path: str, signature: str | None) -> bool:
 
 def stream_origin() -> str:
     """PUBLIC_URL as a websocket address. Always wss: Twilio refuses anything else (error 31922)."""
-    return "wss" + settings.PUBLIC_URL[settings.PUBLIC_URL.index(":") :]
+    public_url: str = settings.PUBLIC_URL
+    return "wss" + public_url[public_url.index(":") :]
 
 
 def is_call_sid(value: str) -> bool:

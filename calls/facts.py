@@ -1,0 +1,183 @@
+"""What a fact about a call may look like: untrusted values in, clean ones out, or BadFact. Pure.
+
+Text is clipped and freed of what PostgreSQL cannot store, counts are kept within their column; what cannot be repaired
+without inventing something (a time, a status, an index) makes the whole fact bad.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from calls.models import CallStatus, Direction, EndedReason
+from calls.transcripts import render
+
+TEXT_LIMIT = 16 * 1024  # bytes of UTF-8 in one utterance (reliability 3.7)
+TRANSCRIPT_LIMIT = 1024 * 1024
+CUT_MARK = " [cut]"
+_MAX_INTEGER = 2**31 - 1
+
+
+class BadFact(Exception):
+    """The fact is refused. `reason` is for a person to read and holds nothing of the call's content."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Turn:
+    """One turn, with the columns of ConversationTurn."""
+
+    turn_index: int
+    revision: int
+    user_text: str
+    bot_reply: str
+    heard_text: str
+    generated_ms: int
+    heard_ms: int
+    interrupted: bool
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+def text(value: object, limit: int = TEXT_LIMIT) -> str:
+    """The string without NUL and lone surrogates, at most `limit` bytes of UTF-8, marked where it was cut."""
+    if not isinstance(value, str):
+        raise BadFact("a text is not a string")
+    encoded = value.replace("\x00", "").encode("utf-8", "replace")
+    if len(encoded) > limit:
+        kept = encoded[: limit - len(CUT_MARK)].decode("utf-8", "ignore")
+        return kept + CUT_MARK
+    return encoded.decode()
+
+
+def short(value: object, limit: int) -> str:
+    """A name or number for a column of `limit` characters; a longer one is cut without a mark."""
+    return text(value)[:limit]
+
+
+def count(name: str, value: object) -> int:
+    """A number of something: negative ones become 0, too large ones the column's largest."""
+    if isinstance(value, float) and math.isfinite(value):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise BadFact(f"{name} is not a number")
+    return min(max(value, 0), _MAX_INTEGER)
+
+
+def index(name: str, value: object) -> int:
+    """A number that identifies something: nothing is repaired."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_INTEGER:
+        raise BadFact(f"{name} is not a number from 0 up")
+    return value
+
+
+def moment(name: str, value: object) -> datetime | None:
+    """A time written as ISO 8601 (UTC where it does not say); None for an empty string."""
+    if value in ("", None):
+        return None
+    try:
+        time = datetime.fromisoformat(str(value))
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise BadFact(f"{name} is not a time") from None
+
+
+def status(value: object) -> CallStatus:
+    try:
+        return CallStatus(str(value))
+    except ValueError:
+        raise BadFact("status is not one of the carrier's words") from None
+
+
+def url(value: object) -> str:
+    """An address of at most 500 characters; a longer one is left out, since a cut one leads nowhere."""
+    address = text(value)
+    return address if len(address) <= 500 else ""
+
+
+def direction(value: object) -> Direction:
+    """Twilio also says outbound-api, outbound-dial, trunking-originating (protocols, twilio A1)."""
+    outbound = str(value).startswith("outbound") or value == "trunking-originating"
+    return Direction.OUTBOUND if outbound else Direction.INBOUND
+
+
+def ended_reason(value: object) -> str:
+    """One of our own words, or empty: a word of a newer release is not worth losing the end of a call for."""
+    return str(value) if value in EndedReason.values else ""
+
+
+def call_identity(call_sid: object, business_id: object) -> None:
+    """Raise BadFact unless these can name a call and its business."""
+    if not isinstance(call_sid, str) or not 0 < len(call_sid) <= 64 or not call_sid.isascii():
+        raise BadFact("call_sid is not a CallSid")
+    if isinstance(business_id, bool) or not isinstance(business_id, int) or not 0 < business_id < 2**63:
+        raise BadFact("business_id is not an id")
+
+
+def turn(fields: Mapping[str, Any]) -> Turn:
+    """A turn out of the arguments of save_conversation_turn; other keys are passed over."""
+    return Turn(
+        turn_index=index("turn_index", fields.get("turn_index")),
+        revision=index("revision", fields.get("revision", 0)),
+        user_text=text(fields.get("user_text", "")),
+        bot_reply=text(fields.get("bot_reply", "")),
+        heard_text=text(fields.get("heard_text", "")),
+        generated_ms=count("generated_ms", fields.get("generated_ms", 0)),
+        heard_ms=count("heard_ms", fields.get("heard_ms", 0)),
+        interrupted=bool(fields.get("interrupted", False)),
+        started_at=moment("started_at", fields.get("started_at", "")),
+        ended_at=moment("ended_at", fields.get("ended_at", "")),
+    )
+
+
+def all_turns(values: Sequence[Mapping[str, Any]]) -> list[Turn]:
+    """The turns of a finished call by index; of two with one index the higher revision."""
+    if not isinstance(values, list | tuple):
+        raise BadFact("turns is not a list")
+    newest: dict[int, Turn] = {}
+    for value in values:
+        if not isinstance(value, Mapping):
+            raise BadFact("a turn is not an object")
+        new = turn(value)
+        old = newest.get(new.turn_index)
+        if old is None or old.revision < new.revision:
+            newest[new.turn_index] = new
+    return [newest[key] for key in sorted(newest)]
+
+
+def transcript_equals(transcript: str, turns: Sequence[Mapping[str, Any]]) -> bool:
+    defaults = {"user_text": "", "bot_reply": ""}
+    return transcript == render([defaults | dict(turn) for turn in turns])
+
+
+def plain(value: Any) -> Any:
+    """The arguments of a fact as JSON that any database takes, whatever they are."""
+    match value:
+        case None | bool():
+            return value
+        case str():
+            return text(value, TRANSCRIPT_LIMIT)
+        case int():
+            return value if abs(value) < 2**63 else str(value)[:100]
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case Mapping():
+            return {text(str(key)): plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [plain(item) for item in value]
+        case _:
+            return f"<{type(value).__name__}>"
+
+
+def fingerprint(kind: str, reason: str, payload: Any) -> str:
+    """The same for every delivery of one refused fact."""
+    canonical = json.dumps([kind, reason, payload], sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()

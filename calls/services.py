@@ -1,0 +1,304 @@
+"""The only writers of what happened: one idempotent function for each fact, in any order, any number of times.
+
+Every function locks the call's row (a stub is made by whichever fact comes first), merges by rules that do not depend
+on the order, and returns True; or it refuses the fact, keeps it as a RefusedFact, changes nothing else and returns
+False. The merge rules, fact by fact, are those of reliability 3.1:
+
+- what identifies a call is filled where it is empty, and never replaced;
+- `started_at` is the earliest time heard of, `ended_at` the latest;
+- `status` goes up the ranks queued, initiated, ringing, in-progress, terminal; the first terminal one stays;
+- the carrier's duration counts more than ours;
+- a turn is replaced by a higher revision only;
+- the transcript of a finished call is always its turns rendered, so that the two cannot differ.
+
+Database errors are raised: whoever calls (a task, the recorder) tries again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from businesses.models import AgentVersion, Business
+from calls import facts
+from calls.facts import BadFact
+from calls.models import TERMINAL_STATUSES, CallLog, CallStatus, ConversationTurn, Direction, RefusedFact
+from calls.transcripts import render
+
+_RANK = {CallStatus.QUEUED: 0, CallStatus.INITIATED: 1, CallStatus.RINGING: 2, CallStatus.IN_PROGRESS: 3}
+_TERMINAL_RANK = 4
+
+
+def create_call_log(
+    call_sid: str,
+    business_id: int,
+    from_number: str,
+    to_number: str,
+    direction: str,
+    stream_sid: str = "",
+    *,
+    status: str = "in-progress",
+    account_sid: str = "",
+    agent_version_id: int | None = None,
+    occurred_at: str = "",
+) -> bool:
+    """A call is there: the carrier's webhook says so first (ringing), the stream's start again (in-progress)."""
+    arguments = dict(locals())
+
+    def apply() -> None:
+        reached = facts.status(status)
+        seen_at = facts.moment("occurred_at", occurred_at) or timezone.now()
+        identity = {
+            "from_number": facts.short(from_number, 255),
+            "to_number": facts.short(to_number, 255),
+            "stream_sid": facts.short(stream_sid, 64),
+            "account_sid": facts.short(account_sid, 64),
+        }
+        with _locked_call(call_sid, business_id) as call:
+            _fill_empty(call, identity)
+            # A stub says inbound because a row has to say something: only the other word tells anything.
+            if facts.direction(direction) == Direction.OUTBOUND:
+                call.direction = Direction.OUTBOUND
+            if agent_version_id is not None and call.agent_version_id is None:
+                _check_agent(agent_version_id, business_id)
+                call.agent_version_id = agent_version_id
+            _started(call, seen_at)
+            _advance(call, reached)
+
+    return _applied("create_call_log", arguments, apply)
+
+
+def save_conversation_turn(
+    call_sid: str,
+    business_id: int,
+    user_text: str,
+    bot_reply: str,
+    turn_index: int,
+    *,
+    revision: int = 0,
+    heard_text: str = "",
+    generated_ms: int = 0,
+    heard_ms: int = 0,
+    interrupted: bool = False,
+    started_at: str = "",
+    ended_at: str = "",
+) -> bool:
+    """One exchange is final, or, with a higher revision, known better than before."""
+    arguments = dict(locals())
+
+    def apply() -> None:
+        turn = facts.turn(arguments)
+        with _locked_call(call_sid, business_id) as call:
+            _started(call, turn.started_at)
+            if _put_turns(call, [turn]):
+                _settle(call)
+
+    return _applied("save_conversation_turn", arguments, apply)
+
+
+def finalize_call_log(
+    call_sid: str,
+    business_id: int,
+    status: str,
+    duration_seconds: int,
+    transcript: str,
+    recording_url: str = "",
+    *,
+    ended_reason: str = "",
+    turns: Sequence[Mapping[str, Any]] = (),
+    ended_at: str = "",
+    model_session_id: str = "",
+    interruptions: int = 0,
+) -> bool:
+    """The call is over. `turns` is all of them, each as the arguments of save_conversation_turn: whatever was lost on
+    the way is repaired here. Without turns the transcript is kept as given until turns that equal it have come."""
+    arguments = dict(locals())
+
+    def apply() -> None:
+        reached = facts.status(status)
+        over_at = facts.moment("ended_at", ended_at)
+        length = facts.count("duration_seconds", duration_seconds)
+        cut_ins = facts.count("interruptions", interruptions)
+        whole = facts.text(transcript, facts.TRANSCRIPT_LIMIT)
+        all_turns = facts.all_turns(turns)
+        with _locked_call(call_sid, business_id) as call:
+            _advance(call, reached)
+            _ended(call, over_at)
+            if call.carrier_duration_seconds is None:
+                call.duration_seconds = max(length, call.duration_seconds or 0)
+            call.interruptions = max(cut_ins, call.interruptions)
+            _fill_empty(
+                call,
+                {
+                    "recording_url": facts.url(recording_url),
+                    "ended_reason": facts.ended_reason(ended_reason),
+                    "model_session_id": facts.short(model_session_id, 80),
+                },
+            )
+            for turn in all_turns:
+                _started(call, turn.started_at)
+            _put_turns(call, all_turns)
+            if all_turns or not whole:
+                expected = all_turns[-1].turn_index + 1 if all_turns else 0
+                call.expected_turns = max(expected, call.expected_turns or 0)
+            elif call.expected_turns is None:
+                call.transcript = max(whole, call.transcript, key=lambda text: (len(text), text))
+            _settle(call)
+        if turns and transcript and not facts.transcript_equals(transcript, turns):
+            _keep("finalize_call_log", arguments, "applied, but its transcript does not equal its turns")
+
+    return _applied("finalize_call_log", arguments, apply)
+
+
+def apply_call_status(
+    call_sid: str,
+    business_id: int,
+    status: str,
+    *,
+    sequence_number: int,
+    duration_seconds: int | None = None,
+    occurred_at: str = "",
+) -> bool:
+    """The carrier says how far the call is. `sequence_number` is the carrier's count of what it said; the rank of the
+    status decides alone, since callbacks come in any order. `duration_seconds` is the carrier's own."""
+    arguments = dict(locals())
+
+    def apply() -> None:
+        reached = facts.status(status)
+        facts.index("sequence_number", sequence_number)
+        happened_at = facts.moment("occurred_at", occurred_at)
+        length = None if duration_seconds is None else facts.count("duration_seconds", duration_seconds)
+        with _locked_call(call_sid, business_id) as call:
+            if reached in TERMINAL_STATUSES:
+                _ended(call, happened_at)
+            else:
+                _started(call, happened_at)
+            if length is not None:
+                call.carrier_duration_seconds = max(length, call.carrier_duration_seconds or 0)
+                call.duration_seconds = call.carrier_duration_seconds
+            if _advance(call, reached):
+                _settle(call)
+
+    return _applied("apply_call_status", arguments, apply)
+
+
+def _applied(kind: str, arguments: dict[str, Any], apply: Callable[[], None]) -> bool:
+    try:
+        facts.call_identity(arguments["call_sid"], arguments["business_id"])
+        apply()
+    except BadFact as refusal:
+        _keep(kind, arguments, refusal.reason)
+        return False
+    return True
+
+
+def _keep(kind: str, arguments: dict[str, Any], reason: str) -> None:
+    """For a person to see, once however often it is delivered."""
+    payload = facts.plain(arguments)
+    claimed = payload["business_id"]
+    RefusedFact.objects.bulk_create(
+        [
+            RefusedFact(
+                kind=kind,
+                call_sid=str(payload["call_sid"])[:64],
+                claimed_business_id=claimed if isinstance(claimed, int) else None,
+                reason=reason,
+                payload=payload,
+                fingerprint=facts.fingerprint(kind, reason, payload),
+            )
+        ],
+        ignore_conflicts=True,
+    )
+
+
+@contextmanager
+def _locked_call(call_sid: str, business_id: int) -> Iterator[CallLog]:
+    """The call's row, locked until the end of the block, where what changed is saved. Raise BadFact when the call
+    belongs to another business. PostgreSQL locks the row; SQLite (IMMEDIATE) has one writer at a time."""
+    with transaction.atomic():
+        call = CallLog.objects.select_for_update().filter(call_sid=call_sid).first()
+        if call is None:
+            if not Business.objects.filter(pk=business_id).exists():
+                raise BadFact("there is no such business")
+            stub = CallLog(call_sid=call_sid, business_id=business_id)
+            # Another worker may have made it since: then this waits for its transaction and does nothing.
+            CallLog.objects.bulk_create([stub], ignore_conflicts=True)
+            call = CallLog.objects.select_for_update().get(call_sid=call_sid)
+        if call.business_id != business_id:
+            raise BadFact("the call belongs to another business")
+        before = _columns(call)
+        yield call
+        changed = [name for name, value in _columns(call).items() if value != before[name]]
+        if changed:
+            call.save(update_fields=[*changed, "updated_at"])
+
+
+def _columns(call: CallLog) -> dict[str, Any]:
+    return {field.attname: getattr(call, field.attname) for field in CallLog._meta.concrete_fields}
+
+
+def _fill_empty(call: CallLog, values: Mapping[str, str]) -> None:
+    for name, value in values.items():
+        if value and not getattr(call, name):
+            setattr(call, name, value)
+
+
+def _check_agent(agent_version_id: int, business_id: int) -> None:
+    if not AgentVersion.objects.filter(pk=agent_version_id, agent__business_id=business_id).exists():
+        raise BadFact("the agent belongs to another business")
+
+
+def _started(call: CallLog, at: datetime | None) -> None:
+    if at is not None and (call.started_at is None or at < call.started_at):
+        call.started_at = at
+
+
+def _ended(call: CallLog, at: datetime | None) -> None:
+    """Without a time the end is now, but only the first time it is heard of."""
+    if at is None and call.ended_at is None:
+        at = timezone.now()
+    if at is not None and (call.ended_at is None or at > call.ended_at):
+        call.ended_at = at
+
+
+def _advance(call: CallLog, reached: CallStatus) -> bool:
+    forward = _RANK.get(reached, _TERMINAL_RANK) > _RANK.get(CallStatus(call.status), _TERMINAL_RANK)
+    if forward:
+        call.status = reached
+    return forward
+
+
+def _put_turns(call: CallLog, turns: Sequence[facts.Turn]) -> bool:
+    """Store those that are missing, or of a higher revision than the stored one. Return whether any was."""
+    known = dict(
+        call.turns.filter(turn_index__in=[turn.turn_index for turn in turns]).values_list("turn_index", "revision")
+    )
+    missing = [turn for turn in turns if turn.turn_index not in known]
+    better = [turn for turn in turns if turn.revision > known.get(turn.turn_index, turn.revision)]
+    ConversationTurn.objects.bulk_create(ConversationTurn(call=call, **asdict(turn)) for turn in missing)
+    for turn in better:
+        call.turns.filter(turn_index=turn.turn_index).update(**asdict(turn))
+    return bool(missing or better)
+
+
+def _settle(call: CallLog) -> None:
+    """Once the end of the call is known: its transcript out of its turns, and whether all of it is here."""
+    if call.expected_turns is None and not call.transcript:
+        return
+    turns = list(
+        call.turns.order_by("turn_index").values("turn_index", "user_text", "bot_reply", "heard_text", "interrupted")
+    )
+    rendered = render(turns)
+    contiguous = [turn["turn_index"] for turn in turns] == list(range(len(turns)))
+    if call.expected_turns is None:  # finalized without turns: the text itself says when they are all here
+        whole = rendered == call.transcript
+    else:
+        call.transcript = rendered
+        whole = len(turns) == call.expected_turns
+    call.is_complete = whole and contiguous and call.status in TERMINAL_STATUSES
