@@ -1,0 +1,76 @@
+"""Status callbacks of one call, in good order or not: Twilio promises no order.
+
+Source: twilio.com/docs/voice/api/call-resource.
+"""
+
+import asyncio
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from simulators.carrier.call import Call
+
+STATUS_OF_EVENT = {"initiated": "initiated", "ringing": "ringing", "answered": "in-progress"}
+
+
+class StatusCallbacks:
+    """Sends what the call is subscribed to. Early events go out on their own, `final` waits for its answer."""
+
+    def __init__(self, call: "Call") -> None:
+        self._call = call
+        self._sequence = 0
+        self._kept: list[dict[str, str]] = []
+        self._sending: set[asyncio.Task[None]] = set()
+
+    def event(self, name: str) -> None:
+        """initiated, ringing or answered has happened."""
+        if self._wanted(name):
+            self._put(self._params(STATUS_OF_EVENT[name]))
+
+    async def final(self, status: str, duration_seconds: int) -> None:
+        """The call has ended; returns when the server has answered."""
+        if self._wanted("completed"):
+            more = {"CallDuration": str(duration_seconds), "Duration": str(-(-duration_seconds // 60))}
+            self._put(self._params(status) | more)
+        if self._call.settings.faults.status_shuffle:
+            self._call.rng.shuffle(self._kept)
+            for params in self._kept:
+                await self._send(params)
+        await self.drain()
+
+    async def drain(self) -> None:
+        """Waits for everything on its way."""
+        while self._sending:
+            await asyncio.gather(*self._sending)
+
+    def _wanted(self, event: str) -> bool:
+        settings = self._call.settings
+        return bool(settings.status_path) and event in settings.status_events and not settings.faults.status_missing
+
+    def _params(self, status: str) -> dict[str, str]:
+        params = self._call.params(status) | {
+            "Timestamp": format_datetime(datetime.now(UTC)),
+            "CallbackSource": "call-progress-events",
+            "SequenceNumber": str(self._sequence),
+        }
+        self._sequence += 1
+        return params
+
+    def _put(self, params: dict[str, str]) -> None:
+        if self._call.settings.faults.status_shuffle:
+            self._kept.append(params)
+            return
+        task = asyncio.create_task(self._send(params))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _send(self, params: dict[str, str]) -> None:
+        call, faults = self._call, self._call.settings.faults
+        await asyncio.sleep(faults.status_delay_ms / 1000)
+        token = f"{call.rng.getrandbits(128):032x}"
+        url = call.settings.absolute(call.settings.status_path)
+        for _ in range(2 if faults.status_duplicate else 1):
+            answer = await call.request("status", "POST", url, params, token=token)
+            if not answer.ok:
+                call.error(11200, f"status callback answered {answer.status or answer.error}", fault=True)

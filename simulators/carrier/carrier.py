@@ -1,0 +1,107 @@
+"""The carrier: places calls on the server under test and keeps their ledgers."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Self
+
+from simulators.carrier import script as scripts
+from simulators.carrier import twiml
+from simulators.carrier.account import Account, CallResource, RecordingResource
+from simulators.carrier.call import Call, NewDocument
+from simulators.carrier.ledger import CallLedger
+from simulators.carrier.script import Script
+from simulators.carrier.settings import Settings
+from simulators.carrier.twiml import Document
+from simulators.carrier.verbs import Over
+from simulators.carrier.web import WebClient
+
+
+class Carrier:
+    """Use as a context manager, or `close` it. `tell` gets (CallSid, line) for every line of the narration."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        account: Account | None = None,
+        tell: Callable[[str, str], None] = lambda call_sid, line: None,
+    ) -> None:
+        self.settings = settings
+        self.account = account or Account(settings.account_sid)
+        self._web = WebClient(settings)
+        self._tell = tell
+        self._updates: set[asyncio.Task[None]] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._web.close()
+
+    async def place_call(self, script: Script | str, *, from_: str, to: str) -> CallLedger:
+        """Someone calls the number: the whole call, by a script or its name. What went wrong is in the ledger."""
+        resource = self.account.add_call("inbound", from_, to)
+        return await self._run(resource, script, None)
+
+    async def place_calls(
+        self, script: Script | str, count: int, *, from_: str, to: str, stagger_ms: int = 0
+    ) -> list[CallLedger]:
+        """Several calls at once, or one every `stagger_ms`."""
+
+        async def one(number: int) -> CallLedger:
+            await asyncio.sleep(number * stagger_ms / 1000)
+            return await self.place_call(script, from_=from_, to=to)
+
+        return list(await asyncio.gather(*(one(number) for number in range(count))))
+
+    async def dial_out(self, resource: CallResource, script: Script | str, first: Document | None) -> CallLedger:
+        """A call made through the REST API and answered by the scripted person; `first` if TwiML came with it."""
+        return await self._run(resource, script, first)
+
+    async def _run(self, resource: CallResource, script: Script | str, first: Document | None) -> CallLedger:
+        script = scripts.load(script) if isinstance(script, str) else script
+        ledger = CallLedger(
+            resource.sid,
+            self.settings.account_sid,
+            resource.from_number,
+            resource.to_number,
+            resource.direction,
+            script.name,
+        )
+        call = Call(self.settings, self._web, self.account, ledger, script, lambda line: self._tell(resource.sid, line))
+        loop = asyncio.get_running_loop()
+
+        def update(fields: dict[str, str]) -> None:
+            loop.call_soon_threadsafe(self._update, call, fields)
+
+        def start_recording(recording: RecordingResource, _: dict[str, str]) -> None:
+            loop.call_soon_threadsafe(self._keep, call.recordings.begun(recording))
+
+        resource.update, resource.start_recording = update, start_recording
+        return await call.run(first)
+
+    def _update(self, call: Call, fields: dict[str, str]) -> None:
+        if status := fields.get("Status"):
+            call.tell(f"the API ends the call: {status}")
+            call.commands.put_nowait(Over("api", "ended through the API", status))
+        elif "Twiml" in fields:
+            call.tell("the API gives new TwiML")
+            document = twiml.parse(fields["Twiml"].encode(), "text/xml", self.settings.public_url)
+            for complaint in document.complaints:
+                call.ledger.complain(complaint.code, complaint.what, complaint.detail)
+            call.commands.put_nowait(NewDocument(document))
+        else:
+            self._keep(self._redirect(call, fields))
+
+    async def _redirect(self, call: Call, fields: dict[str, str]) -> None:
+        call.tell("the API redirects the call")
+        document = await call.fetch("api", fields.get("Method", "POST"), fields["Url"])
+        call.commands.put_nowait(NewDocument(document) if document else Over("error", "no usable answer"))
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._updates.add(task)
+        task.add_done_callback(self._updates.discard)
