@@ -1,8 +1,8 @@
-"""Speak every line of clips.json again: `python -m simulators.speech.make_clips`. Needs flite and sox (Debian: apt install flite sox).
+"""Speak every line of clips.json again: `python -m simulators.speech.make_clips`. Needs flite and sox.
 
-Each line is spoken at 16 kHz, silence at both ends is cut off and put back as exactly 100 ms, pauses inside are held to
-MAX_PAUSE_MS (a longer one would end a turn for a voice detector with a short silence_duration_ms), the peak is set to -6 dBFS,
-then it is limited to the telephone band and written as headerless G.711 mu-law at 8 kHz.
+Each line is spoken at 16 kHz; silence at both ends is cut off and put back as exactly 100 ms; pauses inside are held to
+MAX_PAUSE_MS (a longer one would end a turn for a voice detector with a short silence_duration_ms); the band is cut to a
+telephone's, the peak set to -6 dBFS; it is written as headerless G.711 mu-law at 8 kHz.
 """
 
 from __future__ import annotations

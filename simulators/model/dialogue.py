@@ -1,0 +1,160 @@
+"""What the simulated model says: which caller clip gets which answer, and what an instruction asks it to say word for word."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from simulators.model.audio import babble
+from simulators.speech import Clip, all_clips
+
+QUOTED = re.compile(r"“([^”]{2,})”|\"([^\"]{2,})\"|«([^»]{2,})»|(?<!\w)'(.{2,}?)'(?!\w)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionCall:
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Clips to say one after the other, then functions to call."""
+
+    say: tuple[str, ...] = ()
+    call: tuple[FunctionCall, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Words and their sound (mu-law)."""
+
+    text: str
+    audio: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one response will contain: at most one spoken item, then function calls."""
+
+    line: Line | None = None
+    calls: tuple[FunctionCall, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """All a reply depends on. `heard`: what the caller said since the last response, None for something not understood."""
+
+    tools: Sequence[Mapping[str, Any]]
+    instructions: str = ""  # of the response
+    session_instructions: str = ""
+    heard: Sequence[str | None] = ()
+    outputs: Sequence[str] = ()  # names of functions answered since the last response
+    first: bool = False  # nothing was said yet by anyone
+
+
+@dataclass(frozen=True, slots=True)
+class Dialogue:
+    """`replies`: caller clip -> reply. `after_call`: function name -> what is said once its output arrived (nothing if not listed)."""
+
+    replies: Mapping[str, Reply]
+    after_call: Mapping[str, Reply] = field(default_factory=dict)
+    opening: Reply = Reply(("greeting",))
+    unclear: Reply = Reply(("unclear",))
+    clips: Mapping[str, Clip] = field(default_factory=all_clips)
+
+    @classmethod
+    def load(cls, path: Path = Path(__file__).with_name("dialogue.json")) -> Dialogue:
+        """Read a dialogue file of the shape of dialogue.json."""
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return cls(
+            replies={entry["heard"]: _reply(entry) for entry in data["replies"]},
+            after_call={name: _reply(entry) for name, entry in data.get("after_call", {}).items()},
+            opening=Reply(tuple(data["opening"])),
+            unclear=Reply(tuple(data["unclear"])),
+        )
+
+    def plan(self, situation: Situation) -> Plan:
+        """What to say now, by the first that applies: words a response instruction asks for, the caller, a function's output,
+        words the session's instructions ask for (as a first line only), the opening, or that nothing was understood."""
+        asked = self._asked_for(situation.instructions)
+        if asked is not None:
+            return Plan(asked)
+        if situation.heard:
+            return self._perform(
+                [self.replies.get(name or "", self.unclear) for name in situation.heard], situation.tools
+            )
+        if situation.outputs:
+            return self._perform([self.after_call.get(name, Reply()) for name in situation.outputs], situation.tools)
+        if situation.first:
+            asked = self._asked_for(situation.session_instructions)
+            return Plan(asked) if asked is not None else self._perform([self.opening], situation.tools)
+        return self._perform([self.unclear], situation.tools)
+
+    def _asked_for(self, instructions: str) -> Line | None:
+        plain = _plain(instructions)
+        known = [
+            (plain.find(_plain(clip.text)), -len(clip.text), clip)
+            for clip in self.clips.values()
+            if clip.speaker == "agent" and _plain(clip.text) in plain
+        ]
+        if known:
+            clip = min(known, key=lambda entry: entry[:2])[2]
+            return Line(clip.text, clip.audio)
+        quoted = QUOTED.search(instructions)
+        if quoted is None:
+            return None
+        text = next(group for group in quoted.groups() if group).strip()
+        return Line(text, babble(text))
+
+    def _perform(self, replies: Sequence[Reply], tools: Sequence[Mapping[str, Any]]) -> Plan:
+        said = [self.clips[name] for name in dict.fromkeys(name for reply in replies for name in reply.say)]
+        line = Line(" ".join(clip.text for clip in said), b"".join(clip.audio for clip in said)) if said else None
+        known = {tool.get("name"): tool for tool in tools if tool.get("type") == "function"}
+        calls = [
+            FunctionCall(call.name, fit(call.arguments, known[call.name].get("parameters")))
+            for reply in replies
+            for call in reply.call
+            if call.name in known
+        ]
+        return Plan(line, tuple(calls))
+
+
+def fit(arguments: Mapping[str, Any], schema: object) -> dict[str, Any]:
+    """The arguments a tool's JSON schema knows, and something of the right type for each required one that is missing."""
+    if not isinstance(schema, Mapping):
+        return dict(arguments)
+    properties = schema.get("properties") or {}
+    fitted = {
+        name: value for name, value in arguments.items() if name in properties and _allowed(value, properties[name])
+    }
+    for name in schema.get("required") or ():
+        if name not in fitted:
+            fitted[name] = _example(properties.get(name) or {})
+    return fitted
+
+
+def _allowed(value: object, schema: Mapping[str, Any]) -> bool:
+    return "enum" not in schema or value in schema["enum"]
+
+
+def _example(schema: Mapping[str, Any]) -> Any:
+    if schema.get("enum"):
+        return schema["enum"][0]
+    kind = schema.get("type", "string")
+    return {"integer": 1, "number": 1.0, "boolean": True, "array": [], "object": {}, "null": None}.get(
+        kind, "simulated"
+    )
+
+
+def _reply(entry: Mapping[str, Any]) -> Reply:
+    calls = tuple(FunctionCall(call["name"], call.get("arguments", {})) for call in entry.get("call", ()))
+    return Reply(tuple(entry.get("say", ())), calls)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split())

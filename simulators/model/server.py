@@ -1,0 +1,180 @@
+"""The socket: handshake, one session per connection, frames out in the order they were made."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from types import TracebackType
+from typing import Self
+from urllib.parse import parse_qs, urlsplit
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+
+from simulators.model.core import Core
+from simulators.model.faults import Faults
+from simulators.model.hearing import Hearing
+from simulators.model.ledger import Ledger
+from simulators.model.session import Session
+from simulators.model.settings import ModelSettings
+
+log = logging.getLogger(__name__)
+PATH = "/v1/realtime"
+MAX_FRAME = 20 * 1024 * 1024  # an append of 15 MiB, and some
+NOTED_HEADERS = ("User-Agent", "OpenAI-Beta", "OpenAI-Safety-Identifier", "OpenAI-Organization", "OpenAI-Project")
+
+
+class Outbox:
+    """The Wire of a session: everything is queued, one task writes it. Bounded by what a session can say."""
+
+    def __init__(self, socket: ServerConnection) -> None:
+        self._socket = socket
+        self._queue: asyncio.Queue[str | bytes | tuple[int, str]] = asyncio.Queue()
+        self._done = False
+
+    def send(self, frame: str | bytes) -> None:
+        if not self._done:
+            self._queue.put_nowait(frame)
+
+    def close(self, code: int, reason: str = "") -> None:
+        if not self._done:
+            self._queue.put_nowait((code, reason))
+        self._done = True
+
+    def abort(self) -> None:
+        self._done = True
+        self._socket.transport.abort()
+
+    def later(self, seconds: float, what: Callable[[], None]) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(seconds, self._guarded, what)
+
+    def _guarded(self, what: Callable[[], None]) -> None:
+        try:
+            what()
+        except Exception:  # the edge of a session: a mistake in the simulator must not look like a silent model
+            log.exception("the simulated model failed")
+            self.close(1011, "the simulator failed")
+
+    async def run(self) -> None:
+        """Write until the close."""
+        while True:
+            frame = await self._queue.get()
+            if isinstance(frame, tuple):
+                await self._socket.close(*frame)
+                return
+            await self._socket.send(frame)
+
+
+class ModelServer:
+    """`async with ModelServer(settings) as server:` then `server.url`, `server.port`, `server.ledger`, `server.sessions` (live)."""
+
+    def __init__(self, settings: ModelSettings | None = None) -> None:
+        self.settings = settings or ModelSettings()
+        self.ledger = Ledger(self.settings.ledger)
+        self.sessions: list[Session] = []
+        self.port = 0
+        self._hearing = Hearing(self.settings.dialogue.clips)
+        self._server: Server | None = None
+        self._connections = 0
+        self._numbers: dict[ServerConnection, int] = {}
+
+    @property
+    def url(self) -> str:
+        return f"ws://{self.settings.host}:{self.port}{PATH}"
+
+    async def __aenter__(self) -> Self:
+        self._server = await serve(
+            self._serve, self.settings.host, self.settings.port, process_request=self._handshake,
+            compression=None, max_size=MAX_FRAME,
+        )  # fmt: skip
+        self.port = next(iter(self._server.sockets)).getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        await self._server.wait_closed()
+        self.ledger.close()
+
+    def _faults(self, number: int) -> Faults:
+        chosen = self.settings.fault_sessions
+        return Faults(self.settings.faults if chosen is None or number in chosen else ())
+
+    async def _handshake(self, socket: ServerConnection, request: Request) -> Response | None:
+        self._connections += 1
+        number = self._numbers[socket] = self._connections
+        faults = self._faults(number)
+        wait = faults.number("slow-handshake", 3)
+        if wait is not None:
+            await asyncio.sleep(wait * self.settings.time_scale)
+        refusal = self._refusal(request, faults)
+        if refusal is None:
+            return None
+        status, code, message = refusal
+        del self._numbers[socket]
+        self.ledger.add("handshake_refused", "", number=number, status=status.value, code=code)
+        kind = "invalid_request_error"
+        body = {"error": {"message": message, "type": kind, "param": None, "code": code}}
+        response = socket.respond(status, json.dumps(body))
+        del response.headers["Content-Type"]
+        response.headers["Content-Type"] = "application/json"
+        return response
+
+    def _refusal(self, request: Request, faults: Faults) -> tuple[HTTPStatus, str, str] | None:
+        rejected = faults.number("reject", 429)
+        if rejected is not None:
+            codes = {
+                401: "invalid_api_key",
+                403: "unsupported_country",
+                404: "model_not_found",
+                429: "insufficient_quota",
+            }
+            code = codes.get(int(rejected), "server_error")
+            return HTTPStatus(int(rejected)), code, f"Simulated {code}."
+        if urlsplit(request.path).path != PATH:
+            return HTTPStatus.NOT_FOUND, "unknown_url", f"Unknown request URL: GET {urlsplit(request.path).path}."
+        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+        if scheme != "Bearer" or not key or self.settings.api_key not in (None, key):
+            return HTTPStatus.UNAUTHORIZED, "invalid_api_key", "Incorrect API key provided."
+        return None
+
+    async def _serve(self, socket: ServerConnection) -> None:
+        assert socket.request is not None
+        number = self._numbers.pop(socket)
+        model = parse_qs(urlsplit(socket.request.path).query).get("model", [""])[0]
+        outbox = Outbox(socket)
+        core = Core(self.settings, self._faults(number), self.ledger, outbox, model, number)
+        session = Session(core, self._hearing, number)
+        self.sessions.append(session)
+        writer = asyncio.create_task(self._write(outbox))
+        try:
+            self._open(session, socket.request.headers, model)
+            async for frame in socket:
+                session.receive(frame)
+        except ConnectionClosed:
+            pass  # an abnormal end is an end; the ledger has its code
+        finally:
+            session.closed(socket.close_code)
+            self.sessions.remove(session)
+            writer.cancel()
+            await asyncio.wait([writer])
+
+    async def _write(self, outbox: Outbox) -> None:
+        try:
+            await outbox.run()
+        except ConnectionClosed:
+            pass
+
+    def _open(self, session: Session, headers: Mapping[str, str], model: str) -> None:
+        session.open({name.lower(): headers[name] for name in NOTED_HEADERS if name in headers})
+        if "OpenAI-Beta" in headers:
+            message = "The Realtime Beta API is no longer supported. Please use /v1/realtime for the GA API."
+            session.turn_away("beta_api_shape_disabled", message)
+        elif model not in self.settings.models:
+            session.turn_away("model_not_found", f"The model `{model}` does not exist or you do not have access to it.")
