@@ -15,14 +15,14 @@ def host_of(url: str) -> str:
     return urlsplit(url).hostname or ""
 
 
-def secret(name: str, var_dir: Path) -> str:
-    """Return the secret kept in var/<name>, made at first use; readable by this user only."""
+def secret(name: str, var_dir: Path, *, length: int = 48, prefix: str = "") -> str:
+    """Return the secret kept in var/<name>, made at first use of `length` random bytes; readable by this user only."""
     path = var_dir / name
     if not path.exists():
         var_dir.mkdir(parents=True, exist_ok=True)
         # Write aside and link: of two processes that start at once, one wins and both read the same secret.
         with tempfile.NamedTemporaryFile("w", dir=var_dir, delete=False) as new:
-            new.write(secrets.token_urlsafe(48))
+            new.write(prefix + secrets.token_hex(length) if prefix else secrets.token_urlsafe(length))
         try:
             os.link(new.name, path)
         except FileExistsError:
@@ -30,6 +30,11 @@ def secret(name: str, var_dir: Path) -> str:
         finally:
             os.unlink(new.name)
     return path.read_text()
+
+
+def demo_account_sid(var_dir: Path) -> str:
+    """An account of the simulated carrier, in Twilio's form: AC and 32 hex digits."""
+    return secret("twilio_account_sid", var_dir, length=16, prefix="AC")
 
 
 def socket_path(var_dir: Path) -> Path:
@@ -50,7 +55,7 @@ def database(env: Any, var_dir: Path) -> dict[str, Any]:
         config = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(var_dir / "db.sqlite3")}
     options = config.setdefault("OPTIONS", {})
     if config["ENGINE"] == "django.db.backends.sqlite3":
-        # Write-ahead mode lets readers go on; IMMEDIATE takes the write lock at once, so that waiting for it can succeed.
+        # Write-ahead mode lets readers go on; IMMEDIATE takes the write lock at once, so that waiting for it works.
         options.setdefault("transaction_mode", "IMMEDIATE")
         options.setdefault("timeout", 20)
         options.setdefault("init_command", "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;")

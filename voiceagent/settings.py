@@ -7,8 +7,10 @@ model.
 from pathlib import Path
 
 import environ
+from celery.schedules import crontab
 
 from voiceagent import embedded
+from voiceagent.broker import broker_url
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -31,9 +33,16 @@ APPEND_SLASH = False  # a redirect would turn Twilio's POST into a GET without i
 TWILIO_ACCOUNT_SID = env.str("TWILIO_ACCOUNT_SID", default="")
 # Several tokens, comma separated, while one is being rotated; the first is used for REST.
 TWILIO_AUTH_TOKENS = env.list("TWILIO_AUTH_TOKEN", default=[])
+# With neither, only the simulated carrier on this machine can call: it signs with this random account.
+TWILIO_IS_SIMULATED = not TWILIO_ACCOUNT_SID and not TWILIO_AUTH_TOKENS
+if TWILIO_IS_SIMULATED:
+    TWILIO_ACCOUNT_SID = embedded.demo_account_sid(VAR_DIR)
+    TWILIO_AUTH_TOKENS = [embedded.secret("twilio_auth_token", VAR_DIR)]
 
 # --- The speech model ----------------------------------------------------------------------------------------
 OPENAI_API_KEY = env.str("OPENAI_API_KEY", default="")
+# Set by `manage.py run` when it starts the simulated model: pages and logs then say so.
+MODEL_IS_SIMULATED = env.bool("MODEL_IS_SIMULATED", default=False)
 OPENAI_BASE_URL = env.str("OPENAI_BASE_URL", default="https://api.openai.com/v1")
 OPENAI_REALTIME_MODEL = env.str("OPENAI_REALTIME_MODEL", default="gpt-realtime-2.1")
 # gpt-4o(-mini)-transcribe and whisper-1 shut down on 2027-02-26 (protocols, openai-realtime B7).
@@ -67,6 +76,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "voiceagent.health.HealthMiddleware",  # first: it answers when everything behind it hangs
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -104,4 +114,44 @@ USE_TZ = True
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "OPTIONS": {"socket_timeout": 0.5, "socket_connect_timeout": 0.5},  # a hung server must not hang its callers
+    }
+}
+
+# --- Celery: begin -------------------------------------------------------------------------------------------
+CELERY_BROKER_URL = broker_url(REDIS_URL)
+# The worker's. The recorder publishes over a connection of its own with a deadline of 0.5 s (calls/publishing.py).
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 120,  # above the time limit and the longest pause before a retry; the default is an hour
+    "unacked_mutex_expire": 10,  # of a worker that died while it restored messages; the default is 300
+    "socket_timeout": 5,  # a blocking read lasts 1 s, so this only ends reads from a server that hangs
+    "socket_connect_timeout": 3,
+    "socket_keepalive": True,
+    "health_check_interval": 10,
+}
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # the default gives up after 100
+CELERY_TASK_SERIALIZER = CELERY_RESULT_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]  # a pickle in the queue would be code to run
+CELERY_TASK_DEFAULT_QUEUE = "default"
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_SOFT_TIME_LIMIT = 20  # ends in a retry; the hard limit would lose the task
+CELERY_TASK_TIME_LIMIT = 30
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 25.0  # what still runs after that goes back to the queue
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False  # tasks are short, and may run twice
+CELERY_DB_REUSE_MAX = 10_000  # tasks before a connection is opened anew; without it each task opens one
+CELERY_RESULT_BACKEND = "django-db"
+CELERY_RESULT_EXTENDED = True  # names and ids of a task's arguments; calls.tasks leaves nothing else in them
+CELERY_RESULT_EXPIRES = 7 * 24 * 3600
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celerybeat-schedule")
+CELERY_BEAT_SCHEDULE = {
+    "celery.backend_cleanup": {"task": "celery.backend_cleanup", "schedule": crontab(hour="4", minute="0")},
+}
+# --- Celery: end ---------------------------------------------------------------------------------------------

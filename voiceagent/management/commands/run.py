@@ -1,0 +1,216 @@
+"""The whole system on one machine, under one command: `make run`.
+
+1. The lock of this checkout, a free port.
+2. The private Valkey, unless REDIS_URL names a server; then the migrations.
+3. On a new database: an administrator, a business with an agent and a number.
+4. The simulated model, unless OPENAI_API_KEY is set; web, worker, beat.
+5. When the web process answers: the banner, and on the first start one demonstration call.
+6. Until Ctrl-C. Then web first, so that calls can end; the workers, which take what is left; the broker last.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+
+from voiceagent import first_start, running
+from voiceagent.supervisor import Child, Supervisor
+from voiceagent.valkey import PrivateValkey, ValkeyUnavailable
+
+START_SECONDS = 60.0
+TICK_SECONDS = 0.1
+WEB_GRACE = 30.0  # `serve` ends live calls and hands over their records within about ten seconds
+WORKER_GRACE = 40.0  # a job may take 30 s
+OTHER_GRACE = 5.0
+DEATHS_TO_GIVE_UP = 3
+
+
+class Stopped(Exception):
+    """Somebody asked the system to stop."""
+
+
+class Command(BaseCommand):
+    help = "Start everything on this machine, and stop it with Ctrl-C."
+    requires_migrations_checks = False
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--no-demonstration", action="store_true", help="Place no call on the first start.")
+
+    def handle(self, *args: Any, no_demonstration: bool, **options: Any) -> None:
+        lock = running.RunLock(settings.VAR_DIR)
+        try:
+            lock.take()
+            port = running.choose_port(running.wanted_port())
+        except (running.AlreadyRunning, running.PortUnavailable) as error:
+            raise CommandError(str(error)) from error
+        self.signals = Signals()
+        broker: PrivateValkey | None = None
+        self.supervisor = Supervisor(settings.VAR_DIR / "log", self.say)
+        try:
+            if settings.EMBEDDED_REDIS:
+                broker = PrivateValkey(settings.VAR_DIR).acquire()
+            password, is_first = self.prepare_database()
+            self.start_children(port)
+            self.wait_until_it_serves(port, broker)
+            lock.tell(running.Running(pid=os.getpid(), port=port))
+            self.stdout.write(banner(port, password, settings.VAR_DIR))
+            if is_first and settings.TWILIO_IS_SIMULATED and not no_demonstration:
+                self.start_demonstration()
+            while True:
+                self.tick(broker)
+        except Stopped:
+            pass
+        except ValkeyUnavailable as error:
+            raise CommandError(str(error)) from error
+        finally:
+            self.stop(broker)
+            lock.release()
+
+    def say(self, line: str) -> None:
+        self.stdout.write(line)
+        self.stdout.flush()
+
+    def prepare_database(self) -> tuple[str | None, bool]:
+        """Migrate and seed; return the new admin password, if there is one, and whether no call was ever taken."""
+        from calls.models import CallLog
+
+        call_command("migrate", verbosity=0, interactive=False)
+        password = first_start.make_admin(settings.VAR_DIR)
+        first_start.make_business()
+        return password, not CallLog.objects.exists()
+
+    def start_children(self, port: int) -> None:
+        python, manage = sys.executable, str(Path(settings.BASE_DIR) / "manage.py")
+        environment = {"PORT": str(port)}
+        if not settings.OPENAI_API_KEY:
+            environment |= self.start_model(python)
+        celery = [python, "-m", "celery", "-A", "voiceagent"]
+        schedule = str(settings.VAR_DIR / "celerybeat-schedule")
+        children = [
+            Child("web", [python, manage, "serve", "--host", running.HOST, "--port", str(port)], environment),
+            Child("worker", [*celery, "worker", "-Q", "high,default", "--loglevel", "INFO"], environment),
+            Child("beat", [*celery, "beat", "--loglevel", "INFO", "--pidfile=", "-s", schedule], environment),
+        ]
+        for child in children:
+            self.supervisor.start(child, time.monotonic())
+
+    def start_model(self, python: str) -> dict[str, str]:
+        """Start the simulated model; return the environment that leads to it."""
+        first_line = Line()
+        model = Child("model", [python, "-m", "simulators.model", "--port", "0"], on_line=first_line.offer)
+        self.supervisor.start(model, time.monotonic())
+        give_up = time.monotonic() + START_SECONDS
+        while (text := first_line.text) is None:
+            self.tick(None)
+            if time.monotonic() > give_up or model.deaths:
+                raise CommandError(f"The simulated model does not start; see {settings.VAR_DIR}/log/model.log")
+        port = str(json.loads(text)["port"])
+        model.command = [*model.command[:-1], port]  # started again, it must be where the others look for it
+        return {
+            "OPENAI_API_KEY": "simulated",
+            "OPENAI_BASE_URL": f"http://{running.HOST}:{port}/v1",
+            "MODEL_IS_SIMULATED": "true",
+        }
+
+    def wait_until_it_serves(self, port: int, broker: PrivateValkey | None) -> None:
+        give_up = time.monotonic() + START_SECONDS
+        while not running.is_healthy(port):
+            self.tick(broker)
+            dying = [child.name for child in self.supervisor.children if child.deaths >= DEATHS_TO_GIVE_UP]
+            if dying or time.monotonic() > give_up:
+                name = dying[0] if dying else "web"
+                raise CommandError(f"{name} does not start; see {settings.VAR_DIR}/log/{name}.log")
+
+    def start_demonstration(self) -> None:
+        """One call by the simulated carrier, as a child: it prints, and Ctrl-C in the middle of it ends it."""
+        self.say("The first start: a demonstration call, through the real path.\n")
+        command = [sys.executable, str(Path(settings.BASE_DIR) / "manage.py"), "call"]
+        self.supervisor.start(Child("demonstration", command, on_line=self.say, restarts=False), time.monotonic())
+
+    def tick(self, broker: PrivateValkey | None) -> None:
+        """One round of looking after everything. Raise Stopped when somebody asked for the end."""
+        if self.signals.wait(TICK_SECONDS):
+            raise Stopped
+        self.supervisor.tick(time.monotonic())
+        if broker is not None and broker.revive():
+            self.say(f"The private Valkey had died and was started again; see {settings.VAR_DIR}/valkey/valkey.log")
+
+    def stop(self, broker: PrivateValkey | None) -> None:
+        stop, hurry = self.supervisor.stop, self.signals.hurry
+        if self.supervisor.children:
+            self.say("\nStopping. Ctrl-C again does not wait for what is still running.")
+        stop(["demonstration"], OTHER_GRACE, hurry)
+        stop(["web"], WEB_GRACE, hurry)
+        stop(["worker", "beat", "model"], WORKER_GRACE, hurry)
+        if broker is not None:
+            broker.release()
+        if self.supervisor.children:
+            self.say("Stopped.")
+
+
+class Line:
+    """The first line a child writes."""
+
+    def __init__(self) -> None:
+        self.text: str | None = None
+
+    def offer(self, line: str) -> None:
+        if self.text is None:
+            self.text = line
+
+
+class Signals:
+    """Ctrl-C and SIGTERM: the first asks for the end, the second for haste."""
+
+    def __init__(self) -> None:
+        self._first: float | None = None
+        self._again = False
+        self._asked = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._receive)
+
+    def _receive(self, number: int, frame: object) -> None:
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now
+        elif now - self._first > 1.0:  # at once it is the same wish: make passes on what the terminal sent already
+            self._again = True
+        self._asked.set()
+
+    def wait(self, seconds: float) -> bool:
+        return self._asked.wait(seconds)
+
+    def hurry(self) -> bool:
+        return self._again
+
+
+def banner(port: int, password: str | None, var_dir: Path) -> str:
+    """What a person needs to know, in a few lines."""
+    login = f"{first_start.ADMIN}, password {password}" if password else f"password in {var_dir / 'admin_password'}"
+    if settings.OPENAI_API_KEY:
+        model = f"{settings.OPENAI_REALTIME_MODEL} at {settings.OPENAI_BASE_URL}"
+    else:
+        model = "SIMULATED. Write OPENAI_API_KEY=... into .env and start again to talk to the real one."
+    if settings.TWILIO_IS_SIMULATED:
+        phone = "simulated: `make call` places a call. docs/going-live.md leads to a real number."
+    else:
+        phone = f"Twilio calls {settings.PUBLIC_URL}/twilio/voice/"
+    lines = [
+        ("Admin", f"http://{running.HOST}:{port}/admin/   {login}"),
+        ("Model", model),
+        ("Phone", phone),
+        ("Logs", str(var_dir / "log")),
+    ]
+    body = "\n".join(f"  {name:<7}{text}" for name, text in lines)
+    return f"\nvoiceagent is running. Ctrl-C stops it.\n\n{body}\n"

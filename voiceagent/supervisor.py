@@ -1,0 +1,140 @@
+"""Child processes of `manage.py run`: started, watched, started again when they die, stopped in order."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+TIED = str(Path(__file__).with_name("tied.py"))
+FIRST_DELAY = 1.0
+LONGEST_DELAY = 30.0
+STEADY_SECONDS = 60.0  # who lived this long did not die of its start; the next delay is the first again
+
+# Celery's, structlog's and Python's ways to say that something is wrong.
+LOUD = re.compile(r"\[(warning|error|critical) *\]|\b(WARNING|ERROR|CRITICAL)\b|^Traceback |^\w*(Error|Exception):")
+
+
+def next_delay(previous: float, lived: float) -> float:
+    """Seconds to wait before a dead child is started again: doubling, bounded, forgiven after a steady life."""
+    if lived >= STEADY_SECONDS or previous <= 0:
+        return FIRST_DELAY
+    return min(previous * 2, LONGEST_DELAY)
+
+
+def is_loud(line: str) -> bool:
+    """Whether a log line is worth a person's eye while a transcript is being printed."""
+    return LOUD.search(line) is not None
+
+
+@dataclass
+class Child:
+    """One program under the supervisor. `on_line` sees every line it writes, from a thread of its own."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    on_line: Callable[[str], None] | None = None
+    restarts: bool = True
+
+    process: subprocess.Popen[str] | None = None
+    reader: threading.Thread | None = None
+    started_at: float = 0.0
+    delay: float = 0.0
+    start_again_at: float | None = None
+    deaths: int = 0
+
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+
+class Supervisor:
+    """Call `tick` a few times a second; everything happens there, but for reading what the children write."""
+
+    def __init__(self, log_dir: Path, say: Callable[[str], None]) -> None:
+        self.log_dir = log_dir
+        self.say = say
+        self.children: list[Child] = []
+
+    def start(self, child: Child, now: float) -> None:
+        if child not in self.children:
+            self.children.append(child)
+        self.log_dir.mkdir(parents=True, exist_ok=True)
+        log = open(self.log_dir / f"{child.name}.log", "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - the reader's
+        child.process = subprocess.Popen(
+            [sys.executable, "-I", "-S", TIED, str(os.getpid()), *child.command],
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **child.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # Ctrl-C reaches only the supervisor, which stops the children in order
+        )
+        child.started_at = now
+        child.start_again_at = None
+        child.reader = threading.Thread(target=self._read, args=(child, child.process.stdout, log), daemon=True)
+        child.reader.start()
+
+    def tick(self, now: float) -> None:
+        """Notice the dead and start them again when their time has come."""
+        for child in self.children:
+            if child.process is None or not child.restarts:
+                continue
+            if child.start_again_at is not None:
+                if now >= child.start_again_at:
+                    self.start(child, now)
+            elif child.process.poll() is not None:
+                child.deaths += 1
+                child.delay = next_delay(child.delay, now - child.started_at)
+                child.start_again_at = now + child.delay
+                self.say(
+                    f"{child.name} ended by itself (code {child.process.returncode}), starting it again in "
+                    f"{child.delay:.0f} s; see {self.log_dir / child.name}.log"
+                )
+
+    def stop(self, names: Sequence[str], grace: float, hurry: Callable[[], bool]) -> None:
+        """Ask the named children to end and wait `grace` seconds; kill who is left. `hurry` true cuts the wait."""
+        children = [child for child in self.children if child.name in names]
+        for child in children:
+            child.restarts = False
+            child.start_again_at = None
+            _signal(child, signal.SIGTERM)
+        give_up = time.monotonic() + grace
+        while any(child.is_running() for child in children) and time.monotonic() < give_up and not hurry():
+            time.sleep(0.05)
+        for child in children:
+            if child.is_running():
+                _signal_group(child, signal.SIGKILL)
+            if child.process is not None:
+                child.process.wait()
+            if child.reader is not None:
+                child.reader.join(timeout=2)
+
+    def _read(self, child: Child, output: IO[str], log: IO[str]) -> None:
+        with log, output:
+            for line in output:
+                log.write(line)
+                if child.on_line is not None:
+                    child.on_line(line.rstrip("\n"))
+                elif is_loud(line):
+                    self.say(f"{child.name} | {line.rstrip()}")
+
+
+def _signal(child: Child, number: signal.Signals) -> None:
+    if child.process is not None and child.process.poll() is None:
+        child.process.send_signal(number)
+
+
+def _signal_group(child: Child, number: signal.Signals) -> None:
+    """The child and what it started: a killed Celery worker would leave its pool processes behind."""
+    if child.process is not None and child.process.poll() is None:
+        os.killpg(child.process.pid, number)
