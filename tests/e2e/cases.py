@@ -1,0 +1,85 @@
+"""What every end-to-end test stands on: one running system for the class, a business that answers, calls and ledgers."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from django.test import TransactionTestCase
+
+from businesses import demo
+from businesses.models import Business
+from calls.models import CallLog, ConversationTurn
+from simulators.carrier import Carrier, Settings
+from simulators.carrier.ledger import CallLedger
+from tests.e2e import system as running
+from tests.e2e.processes import wait_until
+
+NUMBER = "+15550100100"
+CALLER = "+15550100199"
+
+
+class SystemTestCase(TransactionTestCase):
+    """Starts the system once for its class; each test begins with the demonstration business and no calls."""
+
+    model_options: ClassVar[tuple[str, ...]] = ()
+    system: ClassVar[running.System]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls.system = cls.enterClassContext(running.System(*cls.model_options))
+
+    def setUp(self) -> None:
+        demo.seed()
+        self.business = Business.objects.get()
+        self._model_facts_before = len(self._all_model_facts())
+
+    def carrier(self, **changes: Any) -> Carrier:
+        """The carrier of this system's account; `changes` are simulators.carrier.Settings fields."""
+        fields: dict[str, Any] = {
+            "public_url": running.PUBLIC_URL,
+            "account_sid": running.ACCOUNT_SID,
+            "auth_token": running.AUTH_TOKEN,
+            "connect_to": ("127.0.0.1", self.system.port),
+            "status_path": "/twilio/status/",
+        }
+        return Carrier(Settings(**fields | changes))
+
+    def call(self, script: str = "greeting-only", to: str = NUMBER, **changes: Any) -> CallLedger:
+        """Place one call and wait until the carrier has seen its end."""
+        with self.carrier(**changes) as carrier:
+            return asyncio.run(carrier.place_call(script, from_=CALLER, to=to))
+
+    def calls_at_once(self, count: int, script: str) -> list[CallLedger]:
+        with self.carrier() as carrier:
+            return asyncio.run(carrier.place_calls(script, count, from_=CALLER, to=NUMBER))
+
+    def finished(self, call_sid: str, seconds: float = 30) -> CallLog:
+        """The call's row, once the record says that it is complete."""
+
+        def complete() -> CallLog | None:
+            return CallLog.objects.filter(call_sid=call_sid, is_complete=True).first()
+
+        row: CallLog = wait_until(complete, seconds, f"the record of {call_sid} is complete; {self.trouble()}")
+        return row
+
+    def turns(self, call_sid: str) -> list[ConversationTurn]:
+        return list(ConversationTurn.objects.filter(call__call_sid=call_sid).order_by("turn_index"))
+
+    def trouble(self) -> str:
+        """The ends of the children's logs, for the message of a failing test."""
+        return "\n".join(f"--- {child.name}\n{child.output()[-2500:]}" for child in (self.system.web, self.system.worker))
+
+    def model_facts(self) -> list[dict[str, Any]]:
+        """What the model noted during this test."""
+        return self._all_model_facts()[self._model_facts_before :]
+
+    def model_session(self, session_id: str) -> list[dict[str, Any]]:
+        return [fact for fact in self.model_facts() if fact["session_id"] == session_id]
+
+    def _all_model_facts(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.system.model_ledger.read_text().splitlines()]
+
+    def wait(self, condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
+        return wait_until(condition, seconds, what + "; " + self.trouble())
