@@ -49,6 +49,11 @@ class SendUserText:
 
 
 @dataclass(frozen=True, slots=True)
+class CommitAudio:
+    """The line went dead in mid-sentence: take what the caller said so far, no more audio is coming."""
+
+
+@dataclass(frozen=True, slots=True)
 class CloseModel:
     """End the model's session; nothing more is wanted of it."""
 
@@ -123,7 +128,7 @@ class FinishCall:
     usage: tuple[int, int, int] = (0, 0, 0)  # input, output, cached tokens
 
 
-Command = (
+ModelCommand = (
     ForwardAudio
     | Greet
     | Respond
@@ -131,17 +136,8 @@ Command = (
     | TruncateItem
     | SendToolResult
     | SendUserText
+    | CommitAudio
     | CloseModel
-    | PlayAudio
-    | SendMark
-    | ClearPlayback
-    | CloseStream
-    | RunTool
-    | SaveTurn
-    | FinishCall
-)
-
-ModelCommand = (
-    ForwardAudio | Greet | Respond | CancelResponse | TruncateItem | SendToolResult | SendUserText | CloseModel
 )
 CarrierCommand = PlayAudio | SendMark | ClearPlayback | CloseStream
+Command = ModelCommand | CarrierCommand | RunTool | SaveTurn | FinishCall

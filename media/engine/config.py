@@ -8,6 +8,7 @@ class ModelTraits:
     """What a speech model can do; the engine reads these, never a provider's name (protocols, gpt-live §18)."""
 
     needs_truncate: bool = True  # the client must say how much of an interrupted answer was heard
+    cancels_itself: bool = True  # stops answering on its own when the caller speaks up
     has_turn_events: bool = True  # says when the caller starts and stops speaking
     realtime_paced_output: bool = False  # audio comes faster than it is spoken
 

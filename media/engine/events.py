@@ -47,6 +47,13 @@ class CallCompleted:
     """The carrier's status callback said that the call is over."""
 
 
+@dataclass(frozen=True, slots=True)
+class UnknownCarrierEvent:
+    """A message of a kind nobody has heard of; counted, never an error (Twilio may add kinds at any time)."""
+
+    type: str
+
+
 # --- From the speech model -----------------------------------------------------------------------------------
 
 
@@ -82,6 +89,7 @@ class ItemAdded:
     item_id: str
     role: str  # "user", "assistant", "system", or "" for function calls and their outputs
     previous_item_id: str | None = None
+    text: str = ""  # what the item already says when it was written, not spoken (keys pressed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +161,16 @@ class ResponseFinished:
 
 @dataclass(frozen=True, slots=True)
 class ModelError:
-    """An error event. `fatal`: the session is of no more use."""
+    """An error event. `fatal`: the session is of no more use.
+
+    `benign`: nothing was refused that matters (cancelling what had ended by itself, truncating what is gone).
+    `answering_already`: an answer was asked for while one was running; it is to be asked for again afterwards.
+    """
 
     code: str
     fatal: bool
+    benign: bool = False
+    answering_already: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +178,13 @@ class ModelClosed:
     """The model's socket is gone, or could never be opened. `code`: a close code or an error's name, for the log."""
 
     code: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownModelEvent:
+    """A message of a kind nobody has heard of; counted, never an error."""
+
+    type: str
 
 
 # --- From ourselves ------------------------------------------------------------------------------------------
@@ -177,10 +198,10 @@ class ToolFinished:
 
 @dataclass(frozen=True, slots=True)
 class ShutdownRequested:
-    """This server is stopping now."""
+    """This server is stopping now. The call ends at once, but waits for late transcripts like any other."""
 
 
-Event = (
+CarrierEvent = (
     CallerAudio
     | StreamStarted
     | MarkReached
@@ -188,8 +209,11 @@ Event = (
     | StreamStopped
     | CarrierClosed
     | CallCompleted
-    | ModelReady
-    | ModelAudio
+    | UnknownCarrierEvent
+)
+# What is said: everything from the model that belongs to the conversation, not to the session that carries it.
+ConversationEvent = (
+    ModelAudio
     | CallerSpeechStarted
     | CallerSpeechStopped
     | ItemAdded
@@ -201,8 +225,8 @@ Event = (
     | ToolCalled
     | ResponseStarted
     | ResponseFinished
-    | ModelError
-    | ModelClosed
-    | ToolFinished
-    | ShutdownRequested
 )
+SessionEvent = ModelReady | ModelError | ModelClosed | UnknownModelEvent
+ModelEvent = ConversationEvent | SessionEvent
+OwnEvent = ToolFinished | ShutdownRequested
+Event = CarrierEvent | ModelEvent | OwnEvent

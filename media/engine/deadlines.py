@@ -1,0 +1,50 @@
+"""Everything a call waits for has a name and a time; the earliest one arms the call's only timer."""
+
+from enum import Enum
+
+
+class Deadline(Enum):
+    START = "start"  # the carrier's `start` did not come
+    MODEL_READY = "model_ready"  # the model's session did not open
+    MAX_DURATION = "max_duration"  # the longest call allowed
+    MEDIA = "media"  # no frame from the carrier
+    TRANSCRIPT = "transcript"  # a caller's words are not transcribed in time
+    PLAYBACK = "playback"  # audio should be played by now, and its mark did not come back
+    TOOL = "tool"  # a tool does not answer
+    KEYPAD = "keypad"  # no further key was pressed
+    ANSWER = "answer"  # the model did not answer the caller by itself
+    GOODBYE = "goodbye"  # the goodbye takes too long
+    SETTLE = "settle"  # late transcripts were waited for long enough
+
+
+class Deadlines:
+    """Named points in time, in seconds of the caller's clock. A name has one time; setting it again moves it."""
+
+    def __init__(self) -> None:
+        self._times: dict[Deadline, float] = {}
+
+    def set(self, name: Deadline, when: float | None) -> None:
+        """Wait for `when`; None: no longer wait."""
+        if when is None:
+            self._times.pop(name, None)
+        else:
+            self._times[name] = when
+
+    def drop(self, name: Deadline) -> None:
+        self._times.pop(name, None)
+
+    def clear(self) -> None:
+        self._times.clear()
+
+    def earliest(self) -> float | None:
+        return min(self._times.values(), default=None)
+
+    def expire(self, now: float) -> Deadline | None:
+        """Take out the earliest name whose time has come, or None."""
+        if not self._times:
+            return None
+        name = min(self._times, key=self._times.__getitem__)
+        if self._times[name] > now:
+            return None
+        del self._times[name]
+        return name

@@ -1,0 +1,93 @@
+"""Tool calls of the model: each runs once ever, is answered once, and in the order of asking within its response.
+
+When every call of a response has its answer, and the response itself is done, the model is to be asked to go on: once.
+"""
+
+from dataclasses import dataclass
+
+from media.engine.commands import RunTool, SendToolResult
+from media.engine.config import ToolSpec
+from media.engine.events import ToolCalled
+
+UNKNOWN_TOOL = '{"error": "There is no such tool."}'
+TIMED_OUT = '{"error": "The tool did not answer in time."}'
+CALL_ENDS = '{"status": "The call ends once the goodbye has been heard."}'
+
+
+@dataclass(slots=True)
+class _Pending:
+    tool_call_id: str
+    deadline: float
+    ends_call: bool
+    output: str | None = None
+    sent: bool = False
+
+
+class ToolCalls:
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+        self._groups: dict[str, list[_Pending]] = {}  # by response, until it is answered and done
+
+    @property
+    def pending(self) -> bool:
+        return bool(self._groups)
+
+    def is_new(self, tool_call_id: str) -> bool:
+        return tool_call_id not in self._seen
+
+    def called(self, event: ToolCalled, spec: ToolSpec | None, now: float) -> list[RunTool | SendToolResult]:
+        """Run a tool, or answer at once when there is nothing to run. `spec`: None if there is no such tool."""
+        if event.tool_call_id in self._seen:
+            return []
+        self._seen.add(event.tool_call_id)
+        ends_call = spec is not None and spec.ends_call
+        timeout = spec.timeout_seconds if spec is not None else 0.0
+        pending = _Pending(event.tool_call_id, now + timeout, ends_call)
+        self._groups.setdefault(event.response_id, []).append(pending)
+        if spec is None:
+            pending.output = UNKNOWN_TOOL
+        elif ends_call:
+            pending.output = CALL_ENDS
+        else:
+            return [RunTool(event.tool_call_id, event.name, event.arguments, timeout)]
+        return [*self._results(event.response_id)]
+
+    def finished(self, tool_call_id: str, output: str) -> list[SendToolResult]:
+        """A tool answered. Nothing for an answer nobody waits for (late, twice)."""
+        for response_id, group in self._groups.items():
+            for pending in group:
+                if pending.tool_call_id == tool_call_id and pending.output is None:
+                    pending.output = output
+                    return self._results(response_id)
+        return []
+
+    def deadline(self) -> float | None:
+        return min(
+            (call.deadline for group in self._groups.values() for call in group if call.output is None), default=None
+        )
+
+    def expired(self, now: float) -> list[str]:
+        """The calls whose tools took too long; answer them with TIMED_OUT through `finished`."""
+        calls = [call for group in self._groups.values() for call in group]
+        return [call.tool_call_id for call in calls if call.output is None and call.deadline <= now]
+
+    def answered(self, active_response: str | None) -> list[tuple[str, bool]]:
+        """Take out the responses that are done and answered: (response id, whether it only asked to end the call)."""
+        done = [
+            (response_id, all(call.ends_call for call in group))
+            for response_id, group in self._groups.items()
+            if response_id != active_response and all(call.sent for call in group)
+        ]
+        for response_id, _ in done:
+            del self._groups[response_id]
+        return done
+
+    def _results(self, response_id: str) -> list[SendToolResult]:
+        results = []
+        for call in self._groups[response_id]:
+            if call.output is None:
+                break
+            if not call.sent:
+                call.sent = True
+                results.append(SendToolResult(call.tool_call_id, call.output))
+        return results

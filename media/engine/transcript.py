@@ -1,0 +1,218 @@
+"""Who said what, in the order of the conversation: items in, turns out.
+
+Three laws.
+1. Order comes from the chain (`previous_item_id`), never from arrival: the text of what a caller said may come
+   after the answer to it, and even after the next turn.
+2. A turn is one exchange. Each item of the caller opens one; the agent's items, also those after a tool has
+   run, belong to the caller's item before them. Turn 0 is the greeting: what the agent says before the caller's
+   first item. Without a greeting the first turn is number 1.
+3. A turn is saved once it is settled; whatever comes later makes a higher revision of it. No turn is ever taken
+   back.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from media.engine.commands import Turn
+from media.engine.playback import SpokenItem
+
+
+@dataclass(slots=True)
+class _Item:
+    item_id: str
+    role: str  # "user", "assistant", or else: it holds the chain together and has no text
+    started: float
+    ended: float
+    text: str = ""
+    settled: bool = False  # caller only: the text is here, or will not come
+    settle_by: float = 0.0
+
+
+def heard_part(text: str, heard_ms: int, generated_ms: int) -> str:
+    """The part of a spoken text that was heard, by proportion, without a half-heard word at its end."""
+    if generated_ms <= 0 or heard_ms <= 0:
+        return ""
+    if heard_ms >= generated_ms:
+        return text
+    end = len(text) * heard_ms // generated_ms
+    if any(map(str.isspace, text)):  # else: written without spaces, every character is a place to cut
+        while end > 0 and not text[end].isspace():
+            end -= 1
+    return text[:end].rstrip()
+
+
+class Transcript:
+    def __init__(self, grace_seconds: float) -> None:
+        self._grace_seconds = grace_seconds
+        self._chain: list[str] = []
+        self._items: dict[str, _Item] = {}
+        self._waiting: dict[str, list[str]] = {}  # items that came before the one they follow
+        self._speech_started: dict[str, float] = {}  # the caller's items to come
+        self._speech_stopped: dict[str, float] = {}
+        self._saved: dict[int, Turn] = {}
+
+    # --- What is said ---------------------------------------------------------------------------------------
+
+    def item_added(self, item_id: str, role: str, previous: str | None, text: str, now: float) -> None:
+        """An item took its place in the conversation. `previous` None: at the end, or where it is already."""
+        item = self._item(item_id, role, now)
+        if text and item.role == "user":
+            self.caller_said(item_id, text, now)
+        if previous is not None and previous != item_id:
+            self._place(item_id, previous)
+
+    def speech_started(self, item_id: str, now: float) -> None:
+        self._speech_started.setdefault(item_id, now)
+
+    def speech_stopped(self, item_id: str, now: float) -> None:
+        self._speech_stopped.setdefault(item_id, now)
+
+    def caller_said(self, item_id: str, text: str, now: float) -> None:
+        item = self._item(item_id, "user", now)
+        item.text = text
+        item.settled = True
+
+    def caller_unclear(self, item_id: str, now: float) -> None:
+        """The caller's words could not be transcribed."""
+        self._item(item_id, "user", now).settled = True
+
+    def agent_item(self, item_id: str, now: float) -> None:
+        """The agent speaks; usually the item is known already."""
+        self._item(item_id, "assistant", now)
+
+    def agent_text(self, item_id: str, delta: str, now: float) -> None:
+        self._item(item_id, "assistant", now).text += delta
+
+    def agent_text_done(self, item_id: str, text: str, now: float) -> None:
+        self._item(item_id, "assistant", now).text = text
+
+    # --- What is waited for ---------------------------------------------------------------------------------
+
+    @property
+    def caller_is_speaking(self) -> bool:
+        """Did the caller begin something that has not ended, and is no item yet?"""
+        return any(i not in self._speech_stopped and i not in self._items for i in self._speech_started)
+
+    @property
+    def owed(self) -> bool:
+        """Is the text of anything the caller said, or is saying, still to come?"""
+        if any(item.role == "user" and not item.settled for item in self._items.values()):
+            return True
+        return any(i not in self._items for heard in (self._speech_started, self._speech_stopped) for i in heard)
+
+    def deadline(self) -> float | None:
+        """When the first of the missing texts has been waited for long enough."""
+        missing = (item.settle_by for item in self._items.values() if item.role == "user" and not item.settled)
+        return min(missing, default=None)
+
+    def tick(self, now: float) -> int:
+        """Stop waiting for texts that are overdue; return how many."""
+        overdue = 0
+        for item in self._items.values():
+            if item.role == "user" and not item.settled and item.settle_by <= now:
+                item.settled = True
+                overdue += 1
+        return overdue
+
+    # --- Turns ----------------------------------------------------------------------------------------------
+
+    def to_save(self, spoken: Mapping[str, SpokenItem], *, quiet: bool) -> list[Turn]:
+        """The turns that are settled and differ from what was saved of them; they count as saved from now on.
+
+        `quiet`: the agent has said all it has to say for now; only then the last turn can be settled.
+        """
+        groups = list(self._exchanges())
+        turns = []
+        for index, (caller, answers) in enumerate(groups):
+            is_last = index == len(groups) - 1
+            settled = (
+                (caller is None or caller.settled)
+                and not any(_is_open(spoken.get(item.item_id)) for item in answers)
+                and (not is_last or (quiet and bool(answers)))
+            )
+            if settled and (turn := self._changed(index, caller, answers, spoken)) is not None:
+                self._saved[index] = turn
+                turns.append(turn)
+        return turns
+
+    def all_turns(self, spoken: Mapping[str, SpokenItem]) -> tuple[Turn, ...]:
+        """Every turn of the call in its last form, settled or not."""
+        for index, (caller, answers) in enumerate(self._exchanges()):
+            turn = self._changed(index, caller, answers, spoken)
+            if turn is not None:
+                self._saved[index] = turn
+        return tuple(self._saved[index] for index in sorted(self._saved))
+
+    def _exchanges(self) -> Iterator[tuple[_Item | None, list[_Item]]]:
+        caller: _Item | None = None
+        answers: list[_Item] = []
+        for item_id in self._chain:
+            item = self._items[item_id]
+            if item.role == "user":
+                yield caller, answers
+                caller, answers = item, []
+            elif item.role == "assistant":
+                answers.append(item)
+        yield caller, answers
+
+    def _changed(
+        self, index: int, caller: _Item | None, answers: list[_Item], spoken: Mapping[str, SpokenItem]
+    ) -> Turn | None:
+        """The turn with its next revision, or None if nothing is new in it."""
+        saved = self._saved.get(index)
+        turn = _turn(index, saved.revision if saved else 0, caller, answers, spoken)
+        if saved is None:
+            return None if caller is None and not turn.bot_reply and not turn.generated_ms else turn
+        return None if turn == saved else replace(turn, revision=saved.revision + 1)
+
+    # --- The chain ------------------------------------------------------------------------------------------
+
+    def _item(self, item_id: str, role: str, now: float) -> _Item:
+        item = self._items.get(item_id)
+        if item is None:
+            started = self._speech_started.get(item_id, now)
+            ended = self._speech_stopped.get(item_id, now)
+            item = _Item(item_id, role, started, ended, settle_by=now + self._grace_seconds)
+            self._items[item_id] = item
+            self._chain.append(item_id)
+            for follower in self._waiting.pop(item_id, ()):
+                self._move_behind(follower, item_id)
+        return item
+
+    def _place(self, item_id: str, previous: str) -> None:
+        if previous in self._items:
+            self._move_behind(item_id, previous)
+        else:
+            self._waiting.setdefault(previous, []).append(item_id)
+
+    def _move_behind(self, item_id: str, previous: str) -> None:
+        self._chain.remove(item_id)
+        self._chain.insert(self._chain.index(previous) + 1, item_id)
+
+
+def _is_open(spoken: SpokenItem | None) -> bool:
+    return spoken is not None and not spoken.cut and not spoken.wholly_heard
+
+
+def _turn(
+    index: int, revision: int, caller: _Item | None, answers: list[_Item], spoken: Mapping[str, SpokenItem]
+) -> Turn:
+    played = [(item.text.strip(), spoken.get(item.item_id)) for item in answers]
+    audible = [audio for _, audio in played if audio is not None]
+    heard = [heard_part(text, audio.heard_ms, audio.received_ms) for text, audio in played if audio is not None]
+    times = [(each.started, each.ended) for each in audible]
+    if caller is not None:
+        times.append((caller.started, caller.ended))
+    times = times or [(item.started, item.ended) for item in answers] or [(0.0, 0.0)]
+    return Turn(
+        index=index,
+        revision=revision,
+        user_text=caller.text.strip() if caller is not None else "",
+        bot_reply=" ".join(text for text, _ in played if text),
+        heard_text=" ".join(text for text in heard if text),
+        generated_ms=sum(audio.received_ms for audio in audible),
+        heard_ms=sum(audio.heard_ms for audio in audible),
+        interrupted=any(audio.cut for audio in audible),
+        started=min(started for started, _ in times),
+        ended=max(ended for _, ended in times),
+    )
