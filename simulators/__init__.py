@@ -1,1 +1,1 @@
-"""The other ends of a call, simulated: the carrier, the speech model, and the speech both use. Imports nothing of ours."""
+"""The other ends of a call: the carrier, the speech model, and the speech of both. Imports nothing of ours."""

@@ -1,4 +1,4 @@
-"""G.711 and 16-bit PCM: how loud a frame is, and the clips in the format the session asked for. No samples leave this file."""
+"""G.711 and 16-bit PCM: how loud a frame is, and clips in the format the session asked for."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _syllable(pitch: int, length: int) -> bytes:
 
 
 def babble(text: str) -> bytes:
-    """Speech-like mu-law sound for words nobody recorded: tones at syllable rate, 60 ms a character, the same text the same sound."""
+    """Mu-law sound for words without a clip: tones at syllable rate, 60 ms a character, always the same for a text."""
     total = max(1, len(text)) * BABBLE_MS_PER_CHARACTER * 8
     pick = random.Random(text)
     sound = bytearray()

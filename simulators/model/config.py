@@ -22,7 +22,7 @@ SEMANTIC_VAD: dict[str, Any] = {
 
 
 def default_session(session_id: str, model: str, expires_at: int) -> dict[str, Any]:
-    """What session.created says. 200 ms of silence is in the spec's example of it; an update without the field gets 500."""
+    """What session.created says. The spec's example of it has 200 ms of silence; so here."""
     return {
         "type": "realtime",
         "object": "realtime.session",
@@ -67,12 +67,11 @@ def merged(session: dict[str, Any], update: dict[str, Any]) -> dict[str, Any]:
 def _turn_detection(current: dict[str, Any] | None, update: dict[str, Any]) -> dict[str, Any]:
     defaults = SERVER_VAD if update["type"] == "server_vad" else SEMANTIC_VAD
     kept = current if current is not None and current["type"] == update["type"] else {}
-    # The 200 ms of session.created are an example's; once turn detection is set, what was not sent is the documented default.
-    return {**defaults, **({} if kept.get("silence_duration_ms") == 200 else kept), **update}
+    return {**defaults, **kept, **update}
 
 
 def check(update: dict[str, Any], session: dict[str, Any], *, spoken: bool) -> None:
-    """Ranges and rules the SDK's types do not know. `spoken`: audio was already sent in this session. Raises Refused."""
+    """Ranges and rules the SDK's types do not know. `spoken`: the session has already sent audio. Raises Refused."""
     if update.get("model") not in (None, session["model"]):
         raise refuse("invalid_value", "The model of a session cannot be changed.", "session.model")
     modalities = update.get("output_modalities")

@@ -25,7 +25,7 @@ class Timer(Protocol):
 
 
 class Wire(Protocol):
-    """The connection as a session sees it. Nothing blocks; what is sent leaves in order; nothing leaves after a close."""
+    """The connection as a session sees it. Nothing blocks; frames leave in order; nothing leaves after a close."""
 
     def send(self, frame: str | bytes) -> None: ...
     def close(self, code: int, reason: str = "") -> None: ...

@@ -1,4 +1,4 @@
-"""What the simulated model says: which caller clip gets which answer, and what an instruction asks it to say word for word."""
+"""What the simulated model says: which answer a caller clip gets, and the words an instruction asks it to say."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from simulators.model.audio import babble
 from simulators.speech import Clip, all_clips
 
 QUOTED = re.compile(r"“([^”]{2,})”|\"([^\"]{2,})\"|«([^»]{2,})»|(?<!\w)'(.{2,}?)'(?!\w)", re.DOTALL)
+
+
+STORY = Path(__file__).with_name("dialogue.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """All a reply depends on. `heard`: what the caller said since the last response, None for something not understood."""
+    """All a reply depends on. `heard`: what the caller said since the last response, None where not understood."""
 
     tools: Sequence[Mapping[str, Any]]
     instructions: str = ""  # of the response
@@ -59,7 +62,7 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """`replies`: caller clip -> reply. `after_call`: function name -> what is said once its output arrived (nothing if not listed)."""
+    """`replies`: caller clip -> reply. `after_call`: function name -> what follows its output."""
 
     replies: Mapping[str, Reply]
     after_call: Mapping[str, Reply] = field(default_factory=dict)
@@ -68,7 +71,7 @@ class Dialogue:
     clips: Mapping[str, Clip] = field(default_factory=all_clips)
 
     @classmethod
-    def load(cls, path: Path = Path(__file__).with_name("dialogue.json")) -> Dialogue:
+    def load(cls, path: Path = STORY) -> Dialogue:
         """Read a dialogue file of the shape of dialogue.json."""
         data = json.loads(path.read_text(encoding="utf-8"))
         return cls(
@@ -79,8 +82,8 @@ class Dialogue:
         )
 
     def plan(self, situation: Situation) -> Plan:
-        """What to say now, by the first that applies: words a response instruction asks for, the caller, a function's output,
-        words the session's instructions ask for (as a first line only), the opening, or that nothing was understood."""
+        """What to say now, by the first of: words the response's instructions ask for, the caller, a function's output,
+        as a first line words the session's instructions ask for or else the opening, that nothing was understood."""
         asked = self._asked_for(situation.instructions)
         if asked is not None:
             return Plan(asked)
@@ -125,7 +128,7 @@ class Dialogue:
 
 
 def fit(arguments: Mapping[str, Any], schema: object) -> dict[str, Any]:
-    """The arguments a tool's JSON schema knows, and something of the right type for each required one that is missing."""
+    """The arguments that a tool's JSON schema knows, and something of the right type for each required one missing."""
     if not isinstance(schema, Mapping):
         return dict(arguments)
     properties = schema.get("properties") or {}

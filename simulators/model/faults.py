@@ -1,4 +1,4 @@
-"""Everything that can be made to go wrong, by name. `NAME[:argument][@N]`: N counts responses (or utterances) of a session from 1."""
+"""Everything that can be made to go wrong: `NAME[:argument][@N]`, N the Nth response (or utterance) of a session."""
 
 from __future__ import annotations
 

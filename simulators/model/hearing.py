@@ -1,4 +1,4 @@
-"""Which of the known caller clips was just heard: the loudness of what came in, slid along the loudness of each clip."""
+"""Which of the known caller clips was just heard: each clip's loudness, slid along the loudness of what came in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from simulators.model.audio import FRAME_MS, envelope
 from simulators.speech import Clip
 
 SURE = 0.85
-"""Correlation above which it is that clip. The same clip half a frame off, with noise, stays above 0.9; two different ones below 0.7."""
+"""Correlation from which it is that clip. A clip half a frame off, with noise, keeps 0.94; others reach 0.63."""
 QUIET = 200.0
 """Everything below this loudness is the same silence, so that line noise changes nothing."""
 SHORTEST_FRAGMENT_MS = 800
@@ -20,7 +20,7 @@ UNKNOWN_TEXT = "[unclear]"
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What an utterance was. `clips` is empty when nothing known was recognised; `text` is what the transcription says."""
+    """What an utterance was. `clips` is empty when nothing was recognised; `text` is what the transcription says."""
 
     clips: tuple[str, ...]
     text: str
@@ -51,7 +51,7 @@ class Hearing:
         return Heard(names, " ".join(self._clips[name].text for name in names))
 
     def _fragment(self, heard: list[float]) -> Heard:
-        """Part of a clip (the line dropped, or a pause ended the turn): the words of that part; known only if it is more than half."""
+        """Part of a clip (a dropped line, a turn ended by a pause): its words; known only if it is more than half."""
         part = _voiced(heard)
         if len(part) * FRAME_MS < SHORTEST_FRAGMENT_MS:
             return Heard((), UNKNOWN_TEXT)

@@ -1,4 +1,4 @@
-"""What the simulator said, heard and objected to: one JSON object per fact, in memory and, if asked, in a file, line by line."""
+"""What the simulator said, heard and objected to: one JSON object per fact, in memory and, if asked, in a file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Fact = dict[str, Any]
 
 
 class Ledger:
-    """Facts in the order they happened. Every fact has `n` (1, 2, ...), `at` (unix seconds), `fact` (its kind) and `session_id`."""
+    """Facts in their order. Each has `n` (1, 2, ...), `at` (unix seconds), `fact` (its kind) and `session_id`."""
 
     def __init__(self, path: Path | None = None) -> None:
         self.facts: list[Fact] = []

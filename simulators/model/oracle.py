@@ -1,4 +1,4 @@
-"""Strict judgement of client events: the SDK's own types, plus a walk for keys no type knows (they pass the types silently)."""
+"""Strict judgement of client events: the SDK's own types, plus a walk for keys no type knows."""
 
 from __future__ import annotations
 

@@ -231,8 +231,8 @@ class Response:
         self._studio.sound(chunk)
         self._last.audio_ms += len(chunk) // BYTES_PER_MS[self._format] if self._last.truncated_at_ms is None else 0
         self._emit(
-            "response.output_audio.delta", response_id=self.id, item_id=item["id"], output_index=self._items.index(item),
-            content_index=0, delta=b64encode(chunk).decode(),
+            "response.output_audio.delta", response_id=self.id, item_id=item["id"],
+            output_index=self._items.index(item), content_index=0, delta=b64encode(chunk).decode(),
         )  # fmt: skip
         return True
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from types import TracebackType
 from typing import Self
@@ -70,7 +71,7 @@ class Outbox:
 
 
 class ModelServer:
-    """`async with ModelServer(settings) as server:` then `server.url`, `server.port`, `server.ledger`, `server.sessions` (live)."""
+    """`async with ModelServer(settings) as server:`, then `server.url`, `.port`, `.ledger`, `.sessions`."""
 
     def __init__(self, settings: ModelSettings | None = None) -> None:
         self.settings = settings or ModelSettings()
@@ -166,10 +167,8 @@ class ModelServer:
             await asyncio.wait([writer])
 
     async def _write(self, outbox: Outbox) -> None:
-        try:
+        with suppress(ConnectionClosed):
             await outbox.run()
-        except ConnectionClosed:
-            pass
 
     def _open(self, session: Session, headers: Mapping[str, str], model: str) -> None:
         session.open({name.lower(): headers[name] for name in NOTED_HEADERS if name in headers})

@@ -17,8 +17,11 @@ from simulators.model.speaking import Speaker
 
 
 class Session:
-    """`open` once, `receive` for each client frame, `closed` once at the end. `core` may be used by tests to strike by hand:
-    `core.emit(event)`, `core.close(code)`, `core.abort()`, `core.silent = True`."""
+    """`open` once, `receive` for each client frame, `closed` once at the end.
+
+    Tests may strike by hand, at their own moment: `core.emit(event)`, `core.close(code)`, `core.abort()`,
+    `core.silent = True`.
+    """
 
     def __init__(self, core: Core, hearing: Hearing, number: int) -> None:
         self.core, self.number = core, number

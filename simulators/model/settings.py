@@ -9,13 +9,14 @@ from simulators.model.dialogue import Dialogue
 from simulators.model.faults import Fault
 
 MODELS = frozenset({
-    "gpt-realtime", "gpt-realtime-1.5", "gpt-realtime-2", "gpt-realtime-2.1", "gpt-realtime-2.1-mini", "gpt-realtime-mini",
+    "gpt-realtime", "gpt-realtime-1.5", "gpt-realtime-2", "gpt-realtime-2.1", "gpt-realtime-2.1-mini",
+    "gpt-realtime-mini",
 })  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
-    """Times are seconds or milliseconds as named. `time_scale` multiplies every wait: 0.1 is ten times as fast, 0 does not wait."""
+    """Times are in seconds or milliseconds as named. `time_scale` multiplies every wait: 0.1 is ten times as fast."""
 
     host: str = "127.0.0.1"
     port: int = 0

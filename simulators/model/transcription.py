@@ -1,4 +1,4 @@
-"""Transcriptions of what the caller said: later than everything else, and sometimes late, lost, failed or out of order."""
+"""Transcriptions of what the caller said: after everything else, and sometimes late, lost, failed or out of order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens: user audio 1 per 100 ms, agent audio 1 per 50 ms, text 1 per 4 characters; cached ones are part of the input."""
+"""Tokens: user audio 1 per 100 ms, agent audio 1 per 50 ms, text 1 per 4 characters. Input includes cached ones."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any
 from simulators.model.audio import FRAME_MS
 
 LEVEL_AT_FULL_THRESHOLD = 800.0
-"""RMS that counts as voice at threshold 1.0. At the default 0.5 it is 400: speech is 1500 to 6000, line noise below 100."""
+"""RMS that counts as voice at threshold 1.0. The default 0.5 makes it 400: speech is 1500 to 6000, line noise 100."""
 ONSET_FRAMES = 3
 """Voice must last 60 ms, so that a click starts nothing."""
 SEMANTIC_SILENCE_MS = {"low": 1200, "medium": 700, "auto": 700, "high": 400}
