@@ -1,8 +1,9 @@
 """Addresses served over HTTP."""
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("twilio/", include("calls.urls")),
 ]

@@ -1,0 +1,11 @@
+"""The carrier's webhooks, under /twilio/."""
+
+from django.urls import path
+
+from calls import views
+
+urlpatterns = [
+    path("voice/", views.voice, name="twilio-voice"),
+    path("stream-ended/", views.stream_ended, name="twilio-stream-ended"),
+    path("status/", views.status, name="twilio-status"),
+]

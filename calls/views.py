@@ -1,0 +1,172 @@
+"""What the carrier asks over HTTP: a call comes in, its stream has ended, its status has changed.
+
+Signed POSTs only; none of them waits for the broker, and for the database only up to a deadline. The signature check
+comes first: whatever is not Twilio's gets 403 and leaves no row.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+from functools import wraps
+
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
+
+from calls import answering, doors, live_calls, recorder, stream_tickets
+from calls.answering import Aftermath, LookupFailed
+from calls.carriers import twilio
+from calls.models import TERMINAL_STATUSES, CallStatus, EndedReason
+from calls.phrases import phrase
+
+logger = logging.getLogger(__name__)
+
+# Twilio waits 15 s and drops the call then. After a stream has ended the caller hears silence while this is awaited.
+ANSWER_DEADLINE_SECONDS = 2.0
+AFTERMATH_DEADLINE_SECONDS = 0.5
+
+_ENDED_NORMALLY = frozenset({EndedReason.CALLER_HUNG_UP, EndedReason.AGENT_ENDED, EndedReason.MAX_DURATION})
+
+
+def _from_carrier(view: Callable[[HttpRequest, str], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Let only Twilio's signed POSTs about calls of our account through, with their CallSid."""
+
+    @csrf_exempt
+    @require_POST
+    @wraps(view)
+    def checked(request: HttpRequest) -> HttpResponse:
+        call_sid = request.POST.get("CallSid", "")
+        refusal = ""
+        if not twilio.request_is_signed(request):
+            refusal = "bad_signature"
+        elif not twilio.is_call_sid(call_sid):
+            refusal = "malformed_call_sid"
+        elif not twilio.is_our_account(request.POST.get("AccountSid", "")):
+            refusal = "other_account"
+        if refusal:
+            logger.warning("carrier request refused", extra={"reason": refusal, "path": request.path})
+            return HttpResponse("Refused\n", status=403, content_type="text/plain")
+        return view(request, call_sid)
+
+    return checked
+
+
+@_from_carrier
+def voice(request: HttpRequest, call_sid: str) -> HttpResponse:
+    """A call comes in: connect it to our media stream, or say politely why not.
+
+    Asked again for one call (Twilio retries, and marks it with I-Twilio-Idempotency-Token) the answer is as good as the
+    first, with a ticket of its own; the fact is the same, and the call has one row.
+    """
+    dialled = request.POST.get("To", "")
+    try:
+        answer = answering.answer(call_sid, dialled, ANSWER_DEADLINE_SECONDS)
+    except LookupFailed as error:
+        logger.error("call not answered: no rows", extra={"call_sid": call_sid, "error": str(error)})
+        return _twiml(twilio.say_and_hang_up(phrase("unavailable", "en")))
+    if answer.refusal == "call_is_over":
+        return _twiml(twilio.hang_up())
+    if answer.agent is None:
+        logger.warning("call not answered", extra={"call_sid": call_sid, "reason": answer.refusal})
+        return _twiml(twilio.say_and_hang_up(phrase("not_answered", answer.language), answer.language))
+    agent = answer.agent
+    doors.remember(agent)
+    account_sid, caller = request.POST["AccountSid"], request.POST.get("From", "")
+    ticket, token = stream_tickets.issue(
+        call_sid=call_sid,
+        account_sid=account_sid,
+        business_id=agent.business_id,
+        agent_version_id=agent.version_id,
+        from_number=caller,
+        to_number=dialled,
+        direction="inbound",
+    )
+    recorder.get_recorder().create_call_log(
+        call_sid=call_sid,
+        account_sid=account_sid,
+        business_id=agent.business_id,
+        agent_version_id=agent.version_id,
+        from_number=caller,
+        to_number=dialled,
+        direction="inbound",
+        status=CallStatus.RINGING.value,
+    )
+    return _twiml(twilio.answer_with_stream(call_sid=call_sid, ticket=ticket, token=token))
+
+
+@_from_carrier
+def stream_ended(request: HttpRequest, call_sid: str) -> HttpResponse:
+    """The media stream is over and the caller may still be there: what now?
+
+    Only a call known to have ended as it should is hung up. How it ended is known by this process, or by the row; when
+    neither has heard of it, the caller is taken to have been cut off: a needless transfer is better than a lost caller.
+    """
+    if request.POST.get("CallStatus", "") in TERMINAL_STATUSES:
+        return _twiml(twilio.hang_up())
+    reason = live_calls.ended_reason(call_sid)
+    if reason in _ENDED_NORMALLY:
+        return _twiml(twilio.hang_up())
+    try:
+        aftermath = answering.aftermath(call_sid, request.POST.get("To", ""), AFTERMATH_DEADLINE_SECONDS)
+    except LookupFailed as error:
+        logger.error("aftermath of a call unknown", extra={"call_sid": call_sid, "error": str(error)})
+        aftermath = Aftermath()
+    if not reason and (aftermath.ended_reason in _ENDED_NORMALLY or aftermath.is_over):
+        return _twiml(twilio.hang_up())
+    logger.warning(
+        "caller was cut off",
+        extra={
+            "call_sid": call_sid,
+            "reason": reason or aftermath.ended_reason or "unknown",
+            "forwarded": bool(aftermath.forwarding_number),
+        },
+    )
+    if aftermath.forwarding_number:
+        return _twiml(twilio.forward_to(aftermath.forwarding_number))
+    return _twiml(twilio.say_and_hang_up(phrase("cut_off", aftermath.language), aftermath.language))
+
+
+@_from_carrier
+def status(request: HttpRequest, call_sid: str) -> HttpResponse:
+    """The carrier says how far a call is, in any order. 503: come again, it could not be told whose call it is."""
+    reached = request.POST.get("CallStatus", "")
+    if reached not in CallStatus.values:
+        return HttpResponse("Unknown CallStatus\n", status=400, content_type="text/plain")
+    if reached in TERMINAL_STATUSES:
+        live_calls.notify_completed(call_sid)
+    numbers = [request.POST.get("To", ""), request.POST.get("From", "")]
+    try:
+        business_id = answering.business_of(call_sid, numbers, ANSWER_DEADLINE_SECONDS)
+    except LookupFailed as error:
+        logger.error("status of a call not stored", extra={"call_sid": call_sid, "error": str(error)})
+        return HttpResponse("Try again\n", status=503, content_type="text/plain")
+    if business_id is None:
+        logger.warning("status of an unknown call", extra={"call_sid": call_sid})
+        return HttpResponse(status=204)
+    recorder.get_recorder().apply_call_status(
+        call_sid=call_sid,
+        business_id=business_id,
+        status=reached,
+        sequence_number=_number(request.POST.get("SequenceNumber", "")) or 0,
+        duration_seconds=_number(request.POST.get("CallDuration", "")),
+        occurred_at=_utc(request.POST.get("Timestamp", "")),
+    )
+    return HttpResponse(status=204)
+
+
+def _twiml(document: str) -> HttpResponse:
+    return HttpResponse(document, content_type="text/xml")
+
+
+def _number(value: str) -> int | None:
+    return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else None
+
+
+def _utc(rfc_2822: str) -> str:
+    """Twilio's Timestamp as ISO 8601; empty when it is none, and then the time of arrival counts."""
+    try:
+        return parsedate_to_datetime(rfc_2822).isoformat()
+    except (ValueError, TypeError):
+        return ""
