@@ -1,14 +1,17 @@
-"""`python -m simulators.carrier call ...` places calls and prints what happens."""
+"""`python -m simulators.carrier call ...` places calls and prints what happens; `... rest` serves the REST API."""
 
 import argparse
 import asyncio
 import json
+import signal
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 from simulators.carrier import faults, script
 from simulators.carrier.carrier import Carrier
 from simulators.carrier.ledger import CallLedger
+from simulators.carrier.rest import Api, RestServer
 from simulators.carrier.settings import Settings
 
 
@@ -33,6 +36,12 @@ def parser() -> argparse.ArgumentParser:
     call.add_argument("--stagger-ms", type=int, default=0)
     call.add_argument("--ledger", type=Path, help="write the ledgers to this JSON file")
     call.add_argument("--json", action="store_true", help="ledgers as JSON on stdout, the narration on stderr")
+    call.add_argument("--rest-port", type=int, help="serve the REST API too while the calls last")
+    rest = commands.add_parser("rest", help="serve the REST API; calls created there are placed on the server")
+    common(rest)
+    rest.add_argument("--port", type=int, default=0, help="0 takes a free one; the first line of output names it")
+    rest.add_argument("--script", default="demo", help="what the person who is called does")
+    rest.add_argument("--fail-next", type=int, action="append", default=[], help="HTTP status of the first answers")
     return main
 
 
@@ -79,7 +88,10 @@ async def place(options: argparse.Namespace, settings: Settings) -> list[CallLed
         number = numbers.setdefault(call_sid, len(numbers) + 1)
         print(f"{number:3d} {line}" if options.calls > 1 else line, file=out, flush=True)
 
-    with Carrier(settings, tell=tell) as carrier:
+    with Carrier(settings, tell=tell) as carrier, ExitStack() as stack:
+        if options.rest_port is not None:
+            server = stack.enter_context(RestServer(Api(carrier.account, settings.auth_token), options.rest_port))
+            print(f"REST API on http://127.0.0.1:{server.port}", file=out, flush=True)
         return await carrier.place_calls(
             script.load(options.script),
             options.calls,
@@ -87,6 +99,25 @@ async def place(options: argparse.Namespace, settings: Settings) -> list[CallLed
             to=options.to,
             stagger_ms=options.stagger_ms,
         )
+
+
+async def serve(options: argparse.Namespace, settings: Settings) -> int:
+    """The REST API until SIGINT or SIGTERM. Prints `{"port": ...}`, then each call it placed as a line of JSON."""
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+
+    def done(ledger: CallLedger) -> None:
+        print(json.dumps(ledger.as_json()), flush=True)
+
+    with Carrier(settings, tell=lambda _, line: print(line, file=sys.stderr, flush=True)) as carrier:
+        api = Api(carrier.account, settings.auth_token, carrier.dial(options.script, done), options.fail_next)
+        with RestServer(api, options.port) as server:
+            print(json.dumps({"port": server.port}), flush=True)
+            await stopped.wait()
+        for complaint in api.complaints:
+            print(f"complaint {complaint}", file=sys.stderr)
+    return 1 if api.complaints else 0
 
 
 def report(options: argparse.Namespace, ledgers: list[CallLedger]) -> int:
@@ -111,6 +142,8 @@ def main() -> int:
         script.load(options.script)
     except (ValueError, OSError) as error:
         arguments.error(str(error))
+    if options.command == "rest":
+        return asyncio.run(serve(options, settings))
     return report(options, asyncio.run(place(options, settings)))
 
 

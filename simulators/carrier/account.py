@@ -24,7 +24,7 @@ class CallResource:
     ended: datetime | None = None
     answered_by: str | None = None
     update: Callable[[dict[str, str]], None] | None = None
-    start_recording: Callable[["RecordingResource", dict[str, str]], None] | None = None
+    start_recording: Callable[["RecordingResource"], None] | None = None
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ class Account:
         """Moves a call on and notes when it began and ended."""
         with self.lock:
             call = self.calls[call_sid]
-            call.status = status
+            call.status = "queued" if status == "initiated" else status
             if status == "in-progress" and call.started is None:
                 call.started = datetime.now(UTC)
             if status in TERMINAL:

@@ -10,7 +10,7 @@ from random import Random
 
 from simulators.carrier import twiml
 from simulators.carrier.account import Account
-from simulators.carrier.callbacks import StatusCallbacks
+from simulators.carrier.callbacks import STATUS_OF_EVENT, StatusCallbacks
 from simulators.carrier.caller import Line, Person, ScriptFailed
 from simulators.carrier.ledger import CallLedger, Complaint, EndedBy
 from simulators.carrier.recordings import CallRecordings
@@ -76,16 +76,19 @@ class Call:
         """The whole call; `first` is TwiML given with an outbound call instead of fetched."""
         self.ledger.started_at = _now()
         self.tell(f"call {self.ledger.call_sid} from {self.ledger.from_number} to {self.ledger.to_number}")
-        self.status_callbacks.event("initiated")
-        self.status_callbacks.event("ringing")
+        self._move("initiated")
+        self._move("ringing")
+        if self.outbound:
+            if self.settings.callee != "answers":
+                await self._finish(Over("line", f"callee: {self.settings.callee}", self.settings.callee))
+                return self.ledger
+            self._move("answered")
         document = first or await self.fetch_first()
         if document is None or not document.usable:
             await self._finish(Over(*self._not_answered()))
             return self.ledger
-        self.answered = time.monotonic()
-        self.ledger.status = "in-progress"
-        self.account.set_status(self.ledger.call_sid, "in-progress")
-        self.status_callbacks.event("answered")
+        if not self.outbound:
+            self._move("answered")
         person = Person(self.script, self.line, self.settings.clips, self.tell)
         acting = asyncio.create_task(self._act(person))
         limit = asyncio.get_running_loop().call_later(
@@ -100,6 +103,18 @@ class Call:
         self._judge(person, over)
         await self._finish(over)
         return self.ledger
+
+    @property
+    def outbound(self) -> bool:
+        return self.ledger.direction != "inbound"
+
+    def _move(self, event: str) -> None:
+        """initiated, ringing or answered has happened."""
+        self.ledger.status = STATUS_OF_EVENT[event]
+        self.account.set_status(self.ledger.call_sid, self.ledger.status)
+        self.status_callbacks.event(event)
+        if event == "answered":
+            self.answered = time.monotonic()
 
     def params(self, status: str) -> dict[str, str]:
         """What every webhook of this call carries."""
@@ -124,7 +139,7 @@ class Call:
     async def fetch_first(self) -> Document | None:
         """The voice webhook, twice at once if that is the fault; None when there is no usable answer."""
         settings, faults = self.settings, self.settings.faults
-        url, params = settings.absolute(settings.voice_path), self.params("ringing")
+        url, params = settings.absolute(settings.voice_path), self.params(self.ledger.status)
         token = f"{self.rng.getrandbits(128):032x}"
         webhook = [
             self.request("voice", settings.voice_method, url, params, token=token, signature=faults.webhook_signature)
@@ -162,12 +177,16 @@ class Call:
             self.error(code, f"{kind} webhook answered {answer.status or answer.error}", fault=True)
             return None
         document = twiml.parse(answer.body, answer.content_type, answer.url)
-        for complaint in document.complaints:
-            self.ledger.complain(complaint.code, complaint.what, complaint.detail)
+        self.complain_of(document)
         if not document.usable:
             self.error(12100, f"{kind} webhook gave no usable TwiML", fault=True)
             return None
         return document
+
+    def complain_of(self, document: Document) -> None:
+        """Takes over what was wrong with a document."""
+        for complaint in document.complaints:
+            self.ledger.complain(complaint.code, complaint.what, complaint.detail)
 
     def error(self, code: int, what: str, *, fault: bool) -> None:
         """An entry of the debugger, and a complaint if the server under test is to blame."""

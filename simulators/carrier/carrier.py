@@ -1,6 +1,7 @@
 """The carrier: places calls on the server under test and keeps their ledgers."""
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Coroutine
 from typing import Any, Self
 
@@ -14,6 +15,8 @@ from simulators.carrier.settings import Settings
 from simulators.carrier.twiml import Document
 from simulators.carrier.verbs import Over
 from simulators.carrier.web import WebClient
+
+Dial = Callable[[CallResource, dict[str, str]], None]
 
 
 class Carrier:
@@ -57,28 +60,51 @@ class Carrier:
 
         return list(await asyncio.gather(*(one(number) for number in range(count))))
 
-    async def dial_out(self, resource: CallResource, script: Script | str, first: Document | None) -> CallLedger:
-        """A call made through the REST API and answered by the scripted person; `first` if TwiML came with it."""
-        return await self._run(resource, script, first)
+    def dial(self, script: Script | str, done: Callable[[CallLedger], None]) -> Dial:
+        """For the REST API, from any thread: places the calls that it creates, answered by this scripted person.
 
-    async def _run(self, resource: CallResource, script: Script | str, first: Document | None) -> CallLedger:
-        script = scripts.load(script) if isinstance(script, str) else script
-        ledger = CallLedger(
-            resource.sid,
-            self.settings.account_sid,
-            resource.from_number,
-            resource.to_number,
-            resource.direction,
-            script.name,
+        Call it in the event loop that shall run them; `done` gets each ledger.
+        """
+        loop = asyncio.get_running_loop()
+
+        async def place(resource: CallResource, fields: dict[str, str]) -> None:
+            first = None
+            if "Url" not in fields:
+                first = twiml.parse(fields.get("Twiml", "").encode(), "text/xml", self.settings.public_url)
+            done(await self._run(resource, script, first, self._outbound_settings(fields)))
+
+        def start(resource: CallResource, fields: dict[str, str]) -> None:
+            loop.call_soon_threadsafe(lambda: self._keep(place(resource, fields)))
+
+        return start
+
+    def _outbound_settings(self, fields: dict[str, str]) -> Settings:
+        return dataclasses.replace(
+            self.settings,
+            voice_path=fields.get("Url", ""),
+            voice_method=fields.get("Method", "POST"),
+            status_path=fields.get("StatusCallback", ""),
+            status_events=tuple(fields.get("StatusCallbackEvent", "completed").split()),
+            fallback_path=fields.get("FallbackUrl", ""),
         )
-        call = Call(self.settings, self._web, self.account, ledger, script, lambda line: self._tell(resource.sid, line))
+
+    async def _run(
+        self, resource: CallResource, script: Script | str, first: Document | None, settings: Settings | None = None
+    ) -> CallLedger:
+        script = scripts.load(script) if isinstance(script, str) else script
+        sid, account_sid = resource.sid, self.settings.account_sid
+        numbers = (resource.from_number, resource.to_number)
+        ledger = CallLedger(sid, account_sid, *numbers, resource.direction, script.name)
+        call = Call(
+            settings or self.settings, self._web, self.account, ledger, script, lambda line: self._tell(sid, line)
+        )
         loop = asyncio.get_running_loop()
 
         def update(fields: dict[str, str]) -> None:
             loop.call_soon_threadsafe(self._update, call, fields)
 
-        def start_recording(recording: RecordingResource, _: dict[str, str]) -> None:
-            loop.call_soon_threadsafe(self._keep, call.recordings.begun(recording))
+        def start_recording(recording: RecordingResource) -> None:
+            loop.call_soon_threadsafe(lambda: self._keep(call.recordings.begun(recording)))
 
         resource.update, resource.start_recording = update, start_recording
         return await call.run(first)
@@ -90,8 +116,7 @@ class Carrier:
         elif "Twiml" in fields:
             call.tell("the API gives new TwiML")
             document = twiml.parse(fields["Twiml"].encode(), "text/xml", self.settings.public_url)
-            for complaint in document.complaints:
-                call.ledger.complain(complaint.code, complaint.what, complaint.detail)
+            call.complain_of(document)
             call.commands.put_nowait(NewDocument(document))
         else:
             self._keep(self._redirect(call, fields))

@@ -51,6 +51,7 @@ class Settings:
     connect_timeout: float = 5.0
     read_timeout: float = 15.0
     max_call_seconds: float = 600.0
+    callee: str = "answers"  # of a call made through the API: answers, busy, no-answer, failed
     dial_status: str = "completed"  # how a transfer ends: completed, busy, no-answer, failed
     dial_seconds: float = 2.0
     failed_webhook_status: str = "completed"  # the caller heard an application error; unverified

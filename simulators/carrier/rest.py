@@ -1,0 +1,317 @@
+"""The REST API for calls and recordings, as far as a voice application needs it (twilio.com/docs/voice/api).
+
+Errors have Twilio's JSON: `code`, `message`, `more_info`, `status`. The server has threads of its own, apart from the
+event loop of the calls.
+"""
+
+import base64
+import hmac
+import json
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
+
+from simulators.carrier import twiml
+from simulators.carrier.account import TERMINAL, Account, CallResource, RecordingResource
+from simulators.carrier.recordings import wav
+
+MAX_TWIML = 4000
+NUMBER = re.compile(r"\+[1-9]\d{6,14}|client:.+|sip:.+")
+Fields = dict[str, list[str]]
+CREATE_CALL = frozenset(
+    {"To", "From", "Url", "Twiml", "ApplicationSid", "Method", "FallbackUrl", "FallbackMethod", "Timeout", "TimeLimit"}
+    | {"StatusCallback", "StatusCallbackEvent", "StatusCallbackMethod", "SendDigits", "Record", "RecordingChannels"}
+    | {"RecordingStatusCallback", "RecordingStatusCallbackEvent", "RecordingStatusCallbackMethod", "RecordingTrack"}
+    | {"Trim", "CallerId", "CallReason", "CallToken", "SipAuthUsername", "SipAuthPassword", "Byoc"}
+    | {"MachineDetection", "MachineDetectionTimeout", "MachineDetectionSpeechThreshold", "AsyncAmd"}
+    | {"MachineDetectionSpeechEndThreshold", "MachineDetectionSilenceTimeout"}
+    | {"AsyncAmdStatusCallback", "AsyncAmdStatusCallbackMethod"}
+)
+UPDATE_CALL = frozenset(
+    {"Url", "Method", "Status", "Twiml", "FallbackUrl", "FallbackMethod", "StatusCallback", "StatusCallbackMethod"}
+    | {"TimeLimit"}
+)
+CREATE_RECORDING = frozenset(
+    {"RecordingStatusCallback", "RecordingStatusCallbackEvent", "RecordingStatusCallbackMethod"}
+    | {"RecordingChannels", "RecordingTrack", "Trim"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+
+
+class ApiError(Exception):
+    """An answer with one of Twilio's error codes."""
+
+    def __init__(self, status: int, code: int, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code = status, code
+
+
+@dataclass(slots=True)
+class Api:
+    """The resources, without any HTTP. `dial` places a call that was created; without it, created calls stay queued."""
+
+    account: Account
+    auth_token: str
+    dial: Callable[[CallResource, dict[str, str]], None] | None = None
+    fail_next: list[int] = field(default_factory=list)  # HTTP statuses of the next answers, whatever is asked
+    complaints: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def answer(self, method: str, target: str, fields: Fields, authorization: str) -> Reply:
+        """One request."""
+        self.requests.append(f"{method} {target}")
+        try:
+            self._fail_if_told()
+            self._authenticate(authorization)
+            return self._route(method, target, fields)
+        except ApiError as error:
+            more = f"https://www.twilio.com/docs/errors/{error.code}"
+            data = {"code": error.code, "message": str(error), "more_info": more, "status": error.status}
+            return _json(error.status, data)
+
+    def _fail_if_told(self) -> None:
+        if self.fail_next:
+            status = self.fail_next.pop(0)
+            raise ApiError(
+                status, 20429 if status == 429 else 20500, "Too many requests" if status == 429 else "Failed"
+            )
+
+    def _authenticate(self, authorization: str) -> None:
+        expected = base64.b64encode(f"{self.account.sid}:{self.auth_token}".encode()).decode()
+        if not hmac.compare_digest(authorization.encode(), f"Basic {expected}".encode()):
+            raise ApiError(401, 20003, "Authenticate")
+
+    def _route(self, method: str, target: str, fields: Fields) -> Reply:
+        parts = urlsplit(target)
+        prefix = f"/2010-04-01/Accounts/{self.account.sid}"
+        path = parts.path.removeprefix(prefix)
+        if path != parts.path:
+            for verb, pattern, handler in _ROUTES:
+                if verb == method and (match := re.fullmatch(pattern, path)):
+                    return handler(self, fields or parse_qs(parts.query), **match.groupdict())
+        raise ApiError(404, 20404, f"The requested resource {parts.path} was not found")
+
+    def create_call(self, fields: Fields) -> Reply:
+        self._known(fields, CREATE_CALL)
+        to, from_number = _one(fields, "To"), _one(fields, "From")
+        if not to:
+            raise ApiError(400, 21201, "No 'To' number is specified")
+        if not from_number:
+            raise ApiError(400, 21213, "No 'From' number is specified")
+        if not NUMBER.fullmatch(to):
+            raise ApiError(400, 21211, f"Invalid 'To' Phone Number: {to}")
+        if not NUMBER.fullmatch(from_number):
+            raise ApiError(400, 21212, f"Invalid 'From' Phone Number: {from_number}")
+        if not any(_one(fields, name) for name in ("Url", "Twiml", "ApplicationSid")):
+            raise ApiError(400, 21205, "Url parameter is required")
+        self._check_instructions(fields)
+        callback = urlsplit(_one(fields, "StatusCallback"))
+        if "_" in (callback.hostname or ""):
+            raise ApiError(400, 21609, "StatusCallback host may not contain an underscore")
+        call = self.account.add_call("outbound-api", from_number, to)
+        if self.dial:
+            options = {name: " ".join(values) for name, values in fields.items()}
+            self.dial(call, options)
+        return _json(201, self.account.call_json(call))
+
+    def fetch_call(self, fields: Fields, sid: str) -> Reply:
+        return _json(200, self.account.call_json(self._call(sid)))
+
+    def list_calls(self, fields: Fields) -> Reply:
+        with self.account.lock:
+            calls = [call for call in reversed(self.account.calls.values()) if _matches(call, fields)]
+        return self._page("calls", "/Calls.json", [self.account.call_json(call) for call in calls], fields)
+
+    def update_call(self, fields: Fields, sid: str) -> Reply:
+        self._known(fields, UPDATE_CALL)
+        call, status = self._call(sid), _one(fields, "Status")
+        if status not in {"", "completed", "canceled"}:
+            raise ApiError(400, 21218, f"Invalid Status: {status}")
+        if _one(fields, "Url") and _one(fields, "Twiml"):
+            raise ApiError(400, 21220, "Url and Twiml are mutually exclusive")
+        if call.status in TERMINAL or (status == "canceled" and call.status == "in-progress"):
+            raise ApiError(400, 21220, f"Call {sid} is not in-progress. Cannot redirect.")
+        self._check_instructions(fields)
+        if call.update:
+            call.update({name: values[0] for name, values in fields.items()})
+        elif status:
+            self.account.set_status(sid, status)
+        return _json(200, self.account.call_json(call))
+
+    def create_recording(self, fields: Fields, sid: str) -> Reply:
+        self._known(fields, CREATE_RECORDING)
+        call = self._call(sid)
+        if call.status != "in-progress":
+            raise ApiError(400, 21220, f"Requested resource is not eligible for recording: call is {call.status}")
+        track = _one(fields, "RecordingTrack") or "both"
+        channels = 2 if _one(fields, "RecordingChannels") == "dual" and track == "both" else 1
+        recording = self.account.add_recording(sid, channels, "StartCallRecordingAPI", track)
+        recording.callback = {
+            "url": _one(fields, "RecordingStatusCallback"),
+            "method": _one(fields, "RecordingStatusCallbackMethod") or "POST",
+            "events": " ".join(fields.get("RecordingStatusCallbackEvent", ["completed"])),
+        }
+        if call.start_recording:
+            call.start_recording(recording)
+        return _json(201, self.account.recording_json(recording))
+
+    def update_recording(self, fields: Fields, sid: str, recording_sid: str) -> Reply:
+        self._known(fields, frozenset({"Status", "PauseBehavior"}))
+        self._call(sid)
+        recording, status = self._recording(recording_sid), _one(fields, "Status")
+        if status not in {"paused", "in-progress", "stopped"}:
+            raise ApiError(400, 21218, f"Invalid Status: {status}")
+        if recording.status not in {"in-progress", "paused"}:
+            raise ApiError(400, 21220, f"Recording is {recording.status}")
+        recording.status = status
+        return _json(200, self.account.recording_json(recording))
+
+    def list_recordings(self, fields: Fields, sid: str) -> Reply:
+        found = [
+            self.account.recording_json(recording) for recording in self.account.recordings_of(self._call(sid).sid)
+        ]
+        return self._page("recordings", f"/Calls/{sid}/Recordings.json", found, fields)
+
+    def fetch_recording(self, fields: Fields, recording_sid: str, sid: str = "") -> Reply:
+        return _json(200, self.account.recording_json(self._recording(recording_sid)))
+
+    def delete_recording(self, fields: Fields, recording_sid: str) -> Reply:
+        self._recording(recording_sid)
+        with self.account.lock:
+            del self.account.recordings[recording_sid]
+        return Reply(204, b"")
+
+    def media(self, fields: Fields, recording_sid: str) -> Reply:
+        """The WAV; 404 until it is ready, 16113 if two channels are wanted of a mono recording."""
+        recording = self._recording(recording_sid)
+        channels = int(_one(fields, "RequestedChannels") or recording.channels)
+        if recording.tracks is None:
+            raise ApiError(404, 20404, f"The media of {recording_sid} is not ready")
+        if channels == 2 and recording.channels == 1:
+            raise ApiError(400, 16113, "Dual-channel media was requested of a mono recording")
+        return Reply(200, wav(recording, channels), "audio/x-wav")
+
+    def _known(self, fields: Fields, known: frozenset[str]) -> None:
+        for name in sorted(set(fields) - known):
+            self.complaints.append(f"unknown parameter {name}")
+
+    def _check_instructions(self, fields: Fields) -> None:
+        if (text := _one(fields, "Twiml")) and not _one(fields, "Url"):
+            if len(text) > MAX_TWIML:
+                raise ApiError(400, 21222, "Twiml is longer than 4000 characters")
+            if not twiml.parse(text.encode(), "text/xml", "https://api.twilio.com/").usable:
+                raise ApiError(400, 12100, "Twiml does not parse")
+        if (url := _one(fields, "Url")) and not re.match(r"https?://[^/]", url):
+            raise ApiError(400, 21205, f"Url is not a valid URL: {url}")
+
+    def _call(self, sid: str) -> CallResource:
+        with self.account.lock:
+            if sid in self.account.calls:
+                return self.account.calls[sid]
+        raise ApiError(404, 20404, f"The requested resource /Calls/{sid}.json was not found")
+
+    def _recording(self, sid: str) -> RecordingResource:
+        with self.account.lock:
+            if sid in self.account.recordings:
+                return self.account.recordings[sid]
+        raise ApiError(404, 20404, f"The requested resource /Recordings/{sid}.json was not found")
+
+    def _page(self, name: str, path: str, items: list[dict[str, Any]], fields: Fields) -> Reply:
+        size, page = int(_one(fields, "PageSize") or 50), int(_one(fields, "Page") or 0)
+        uri = f"/2010-04-01/Accounts/{self.account.sid}{path}?PageSize={size}&Page="
+        shown = items[page * size : (page + 1) * size]
+        data = {
+            name: shown,
+            "page": page,
+            "page_size": size,
+            "start": page * size,
+            "end": max(page * size, page * size + len(shown) - 1),
+            "uri": f"{uri}{page}",
+            "first_page_uri": f"{uri}0",
+            "previous_page_uri": f"{uri}{page - 1}" if page else None,
+            "next_page_uri": f"{uri}{page + 1}" if (page + 1) * size < len(items) else None,
+        }
+        return _json(200, data)
+
+
+_CALL, _RECORDING = r"/Calls/(?P<sid>CA[0-9a-f]{32})", r"/Recordings/(?P<recording_sid>RE[0-9a-f]{32})"
+_ROUTES: tuple[tuple[str, str, Callable[..., Reply]], ...] = (
+    ("POST", r"/Calls\.json", Api.create_call),
+    ("GET", r"/Calls\.json", Api.list_calls),
+    ("GET", rf"{_CALL}\.json", Api.fetch_call),
+    ("POST", rf"{_CALL}\.json", Api.update_call),
+    ("POST", rf"{_CALL}/Recordings\.json", Api.create_recording),
+    ("GET", rf"{_CALL}/Recordings\.json", Api.list_recordings),
+    ("POST", rf"{_CALL}{_RECORDING}\.json", Api.update_recording),
+    ("GET", rf"{_CALL}{_RECORDING}\.json", Api.fetch_recording),
+    ("GET", rf"{_RECORDING}\.json", Api.fetch_recording),
+    ("DELETE", rf"{_RECORDING}\.json", Api.delete_recording),
+    ("GET", rf"{_RECORDING}(\.wav)?", Api.media),
+)
+
+
+def _one(fields: Fields, name: str) -> str:
+    return fields.get(name, [""])[0]
+
+
+def _matches(call: CallResource, fields: Fields) -> bool:
+    wanted = {"Status": call.status, "To": call.to_number, "From": call.from_number}
+    return all(_one(fields, name) in {"", value} for name, value in wanted.items())
+
+
+def _json(status: int, data: dict[str, Any]) -> Reply:
+    return Reply(status, json.dumps(data).encode())
+
+
+class RestServer:
+    """Serves an Api on 127.0.0.1; a context manager."""
+
+    def __init__(self, api: Api, port: int = 0) -> None:
+        self.api = api
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(api))
+        self._server.daemon_threads = True
+        self.port: int = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def _handler(api: Api) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+        def _serve(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+            fields = parse_qs(body, keep_blank_values=True)
+            reply = api.answer(self.command, self.path, fields, self.headers.get("Authorization", ""))
+            self.send_response(reply.status)
+            if reply.status == 401:
+                self.send_header("WWW-Authenticate", 'Basic realm="Twilio API"')
+            self.send_header("Content-Type", reply.content_type)
+            self.send_header("Content-Length", str(len(reply.body)))
+            self.end_headers()
+            self.wfile.write(reply.body)
+
+        do_GET = do_POST = do_DELETE = _serve
+
+    return Handler
