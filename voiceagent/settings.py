@@ -8,8 +8,9 @@ from pathlib import Path
 
 import environ
 from celery.schedules import crontab
+from csp.constants import NONE, SELF
 
-from voiceagent import embedded
+from voiceagent import embedded, logs
 from voiceagent.broker import broker_url
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -20,12 +21,19 @@ environ.Env.read_env(env.str("VOICEAGENT_ENV_FILE", default=str(BASE_DIR / ".env
 # --- Where this server keeps its own files -------------------------------------------------------------------
 VAR_DIR = Path(env.str("VOICEAGENT_VAR", default=str(BASE_DIR / "var"))).resolve()
 
+# Off also here: error pages would show what callers said.
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY", default="") or embedded.secret("secret_key", VAR_DIR)
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])  # old keys, while one is being replaced
 
 # --- The public address: what Twilio calls, and what its signatures are computed over ------------------------
-PUBLIC_URL = env.str("PUBLIC_URL", default="https://voiceagent.localhost").rstrip("/")
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]", embedded.host_of(PUBLIC_URL)])
+DEMONSTRATION_URL = "https://voiceagent.localhost"
+PUBLIC_URL = env.str("PUBLIC_URL", default=DEMONSTRATION_URL).rstrip("/")
+IS_PUBLIC = PUBLIC_URL.startswith("https://") and PUBLIC_URL != DEMONSTRATION_URL
+ALLOWED_HOSTS = [
+    *("localhost", "127.0.0.1", "[::1]", embedded.host_of(PUBLIC_URL)),
+    *env.list("ALLOWED_HOSTS", default=[]),
+]
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 APPEND_SLASH = False  # a redirect would turn Twilio's POST into a GET without its parameters
 
@@ -111,8 +119,60 @@ TEMPLATES = [
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
+# --- Static files: collected and hashed where `staticfiles/` exists (the image), else straight from the packages ---
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
+STATIC_IS_COLLECTED = not DEBUG and STATIC_ROOT.is_dir()
+WHITENOISE_USE_FINDERS = not STATIC_IS_COLLECTED
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        if STATIC_IS_COLLECTED
+        else "django.contrib.staticfiles.storage.StaticFilesStorage"
+    },
+}
+
+# --- Security ------------------------------------------------------------------------------------------------
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+SESSION_COOKIE_AGE = 8 * 3600  # a working day
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = IS_PUBLIC
+SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=30 * 24 * 3600) if IS_PUBLIC else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = False  # this server does not speak for its whole domain
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if IS_PUBLIC else None
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+# W008: the proxy in front speaks TLS; a redirect from here would break Twilio's POST. W005, W021: see HSTS above.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
+# Nothing inline and nothing from elsewhere, on any page: Django admin works under it as it is.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "base-uri": [NONE],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+        "object-src": [NONE],
+        "media-src": [SELF, "blob:"],
+    }
+}
+
+# --- Logging -------------------------------------------------------------------------------------------------
+LOG_FORMAT = env.str("LOG_FORMAT", default="console" if EMBEDDED_REDIS else "json")
+LOGGING = logs.logging_config(LOG_FORMAT, env.str("LOG_LEVEL", default="INFO"))
+
+# For pages that show what happens now. The media stream's consumer has none: the default layer closes live sockets when
+# Redis restarts (docs/decisions.md).
+CHANNEL_LAYERS = {
+    "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}
+}
 
 CACHES = {
     "default": {

@@ -1,0 +1,105 @@
+"""Configuration that cannot work is refused at start, with what is wrong and how to mend it.
+
+Only what can be told from the settings alone; what needs the network is in `manage.py doctor`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core import checks
+from django.core.checks import CheckMessage, Error, Warning
+
+ACCOUNT_SID = re.compile(r"AC[0-9a-f]{32}")
+
+# From OpenAI's deprecations page (November 2026): model -> what happens to it, and what to use.
+RETIRED_MODELS = {
+    "gpt-4o-realtime-preview": ("is shut down", "gpt-realtime-2.1"),
+    "gpt-4o-mini-realtime-preview": ("is shut down", "gpt-realtime-2.1-mini"),
+    "gpt-realtime": ("is shut down on 2027-01-20", "gpt-realtime-2.1"),
+    "gpt-realtime-mini": ("is shut down on 2027-01-20", "gpt-realtime-2.1-mini"),
+    "gpt-4o-transcribe": ("is shut down on 2027-02-26", "gpt-transcribe"),
+    "gpt-4o-mini-transcribe": ("is shut down on 2027-02-26", "gpt-transcribe"),
+    "whisper-1": ("is shut down on 2027-02-26", "gpt-transcribe"),
+}
+
+
+def check_public_url(url: str) -> Iterable[CheckMessage]:
+    """PUBLIC_URL is an https origin: Twilio's signatures are computed over it, and streams need wss."""
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname:
+        yield Error(
+            f"PUBLIC_URL is {url!r}; Twilio opens media streams over TLS only.",
+            hint="Set it to the address callers reach this server by, like PUBLIC_URL=https://voice.example.com",
+            id="voiceagent.E001",
+        )
+    elif parts.path or parts.query or parts.fragment or parts.username:
+        yield Error(
+            f"PUBLIC_URL is {url!r}; it must be scheme and host only.",
+            hint=f"Set PUBLIC_URL=https://{parts.hostname}" + (f":{parts.port}" if parts.port else ""),
+            id="voiceagent.E002",
+        )
+
+
+def check_twilio(account_sid: str, tokens: list[str]) -> Iterable[CheckMessage]:
+    """Both or neither; with one alone every call would be refused."""
+    if bool(account_sid) != bool(tokens):
+        missing = "TWILIO_AUTH_TOKEN" if account_sid else "TWILIO_ACCOUNT_SID"
+        yield Error(
+            f"Twilio is half configured: {missing} is not set.",
+            hint="Set both, from the Twilio console's first page. Or neither, for simulated calls only.",
+            id="voiceagent.E003",
+        )
+    if account_sid and not ACCOUNT_SID.fullmatch(account_sid):
+        yield Error(
+            "TWILIO_ACCOUNT_SID does not look like an account: AC and 32 hex digits.",
+            hint="Copy it from the Twilio console's first page. An API key (SK...) is something else.",
+            id="voiceagent.E004",
+        )
+
+
+def check_models(names: dict[str, str]) -> Iterable[CheckMessage]:
+    """`names`: setting -> model. A retired model would be refused in the middle of the first call."""
+    for setting, name in names.items():
+        for retired, (when, instead) in RETIRED_MODELS.items():
+            if name == retired or name.startswith(f"{retired}-20"):  # dated snapshots
+                yield Warning(f"{setting} is {name}, which {when}.", hint=f"Use {instead}.", id="voiceagent.W001")
+
+
+def check_secret_key(key: str, *, is_public: bool) -> Iterable[CheckMessage]:
+    """Stream tickets and sessions are signed with it."""
+    if is_public and (len(key) < 32 or len(set(key)) < 8 or key.startswith("django-insecure-")):
+        yield Error(
+            "SECRET_KEY is too short or too simple for a server on the internet.",
+            hint="Leave it unset (one is made and kept in var/), or make one: openssl rand -hex 32",
+            id="voiceagent.E005",
+        )
+
+
+def check_debug(debug: bool, *, is_public: bool) -> Iterable[CheckMessage]:
+    if debug and is_public:
+        yield Error(
+            "DEBUG is on while PUBLIC_URL names a public server: error pages would show what callers said.",
+            hint="Remove DEBUG from the environment or .env.",
+            id="voiceagent.E006",
+        )
+
+
+def check_settings(**_kwargs: Any) -> list[CheckMessage]:
+    """Every check here, over the settings in force."""
+    models = {name: getattr(settings, name) for name in ("OPENAI_REALTIME_MODEL", "OPENAI_TRANSCRIPTION_MODEL")}
+    return [
+        *check_public_url(settings.PUBLIC_URL),
+        *check_twilio(settings.TWILIO_ACCOUNT_SID, settings.TWILIO_AUTH_TOKENS),
+        *check_models(models),
+        *check_secret_key(settings.SECRET_KEY, is_public=settings.IS_PUBLIC),
+        *check_debug(settings.DEBUG, is_public=settings.IS_PUBLIC),
+    ]
+
+
+def register() -> None:
+    checks.register(check_settings)
