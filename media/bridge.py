@@ -16,6 +16,7 @@ from typing import Protocol, assert_never
 import structlog
 
 from businesses.snapshots import AgentSnapshot
+from calls import live_calls
 from media import live, tools
 from media.engine.call import Call
 from media.engine.commands import (
@@ -56,6 +57,7 @@ from media.wire import twilio as wire
 log = structlog.get_logger(__name__)
 
 LAST_WORDS_SECONDS = 3.0  # how long the writers get to send what is left (closing frames) once a call is over
+BROKEN = "stream_lost"  # how a call ended that we broke ourselves (calls.models.EndedReason): so it is for the caller
 NORMAL_CLOSE, POLICY_CLOSE = 1000, 1008  # RFC 6455 §7.4.1
 
 
@@ -198,6 +200,8 @@ class CallBridge:
                     self._give_up_stream()
             case CloseStream():
                 self._record.stream_ended(now)
+                # Before the socket closes: the carrier asks at once what comes next, and that depends on it.
+                live_calls.note_ended(self.call_sid, self._call.ended_reason)
                 self._carrier_outbox.put(command)
             case RunTool():
                 self._start_tool(command)
@@ -209,6 +213,7 @@ class CallBridge:
                 assert_never(command)
 
     def _finish(self, end: FinishCall, now: float) -> None:
+        live_calls.note_ended(self.call_sid, end.ended_reason)
         self._record.finish(end, now)
         self._log.info(
             "call_finished",
@@ -227,7 +232,8 @@ class CallBridge:
         self._loop.call_soon(self.feed, CarrierClosed())  # not at once: the engine's answer is still being performed
 
     def _abandon(self) -> None:
-        self._record.finish_abruptly("stream_lost", self._loop.time())
+        live_calls.note_ended(self.call_sid, BROKEN)
+        self._record.finish_abruptly(BROKEN, self._loop.time())
         self._end()
 
     def _end(self) -> None:

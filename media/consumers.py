@@ -56,6 +56,7 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
     async def __call__(self, scope: Any, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         self.scope, self.base_send = scope, send
         self.log = log.bind(call_sid=self._kwargs()["call_sid"])
+        await receive()  # websocket.connect: always the first
         try:
             if not await self._open():
                 return
@@ -118,7 +119,7 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
     def _raw_path(self) -> str:
         # Decoding is not reversible, so the signature needs the path as it stood on the wire (protocols, twilio A8).
         raw = self.scope.get("raw_path")
-        return raw.decode("latin-1") if raw else quote(self.scope["path"])
+        return raw.partition(b"?")[0].decode("latin-1") if raw else quote(self.scope["path"])
 
     # --- What Twilio says ----------------------------------------------------------------------------------
 

@@ -137,7 +137,6 @@ async def _wait_until_created(connection: AsyncRealtimeConnection) -> None:
 
 def _configuration(agent: AgentSnapshot) -> str:
     return wire.session_update(
-        model=agent.model or settings.OPENAI_REALTIME_MODEL,
         instructions=agent.instructions,
         voice=agent.voice,
         language=agent.language,

@@ -72,6 +72,7 @@ class ScriptedCall:
         self.answers: dict[type, list[Command]] = {}
         self.on_tick: list[Command] = []
         self.due: float | None = now + 3600
+        self.ended_reason = ""
 
     def receive(self, event: Event, now: float) -> list[Command]:
         self.received.append(event)
@@ -187,6 +188,17 @@ class BridgeTests(BridgeCase):
         self.assertEqual(self.carrier.close_code, 1000)
         self.assertEqual(self.model.session.of(CloseModel), [CloseModel()])
         self.assertTrue(self.model.session.closed)
+
+    async def test_how_the_call_ended_is_known_before_the_stream_closes(self) -> None:
+        bridge, call = self.begin()
+        bridge.start(CALLER, STREAM_SID)
+        call.ended_reason = "max_duration"
+        call.answers[CallerAudio] = [CloseStream()]  # and the end comes later: transcripts are waited for
+        bridge.feed(CallerAudio(FRAME))
+        self.assertIsNone(self.carrier.close_code)
+        self.assertEqual(live_calls.ended_reason(CALL_SID), "max_duration")
+        await self.until(lambda: self.carrier.close_code)
+        await self.end(bridge)
 
     async def test_a_stream_that_never_started_is_closed_as_a_violation(self) -> None:
         bridge, _ = self.begin()
