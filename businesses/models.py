@@ -7,20 +7,18 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils import timezone
 
 from businesses.snapshots import AgentSnapshot
-
-E164 = RegexValidator(
-    r"^\+[1-9]\d{6,14}$", "Write the number in E.164 form: a plus sign, country code and number, like +15550100100."
+from businesses.validation import (
+    E164,
+    LANGUAGE_TAG,
+    validate_time_zone,
+    validate_tools,
+    validate_turn_detection,
 )
-
-
-def validate_time_zone(name: str) -> None:
-    if name not in zoneinfo.available_timezones():
-        raise ValidationError(f"“{name}” is not a time zone. Use a name like Europe/Berlin or America/New_York.")
 
 
 def default_turn_detection() -> dict[str, Any]:
@@ -50,7 +48,9 @@ class BusinessQuerySet(models.QuerySet["Business"]):
 class Business(models.Model):
     name = models.CharField(max_length=120)
     time_zone = models.CharField(max_length=64, default="UTC", validators=[validate_time_zone])
-    language = models.CharField(max_length=16, default="en", help_text="BCP 47 tag, like en or de-CH.")
+    language = models.CharField(
+        max_length=16, default="en", validators=[LANGUAGE_TAG], help_text="A language tag, like en or de-CH."
+    )
     forwarding_number = models.CharField(
         max_length=16, blank=True, validators=[E164], help_text="Where a call goes when the agent cannot take it."
     )
@@ -65,6 +65,14 @@ class Business(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def zone(self) -> zoneinfo.ZoneInfo:
+        """The zone its people read times in; UTC when the server's zone data no longer knows the name."""
+        try:
+            return zoneinfo.ZoneInfo(self.time_zone)
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError):
+            return zoneinfo.ZoneInfo("UTC")
 
 
 class Membership(models.Model):
@@ -98,32 +106,92 @@ class Agent(models.Model):
     def published_version(self) -> AgentVersion | None:
         return self.versions.filter(published_at__isnull=False).order_by("-number").first()
 
+    def draft(self) -> AgentVersion | None:
+        return self.versions.filter(published_at__isnull=True).first()
+
+    def next_version_number(self) -> int:
+        newest = self.versions.order_by("-number").first()
+        return newest.number + 1 if newest else 1
+
+    def start_draft(self, like: AgentVersion) -> AgentVersion:
+        """Save a new draft with what `like` says. Raise IntegrityError when there is a draft already."""
+        content = {name: getattr(like, name) for name in AgentVersion.CONTENT}
+        return self.versions.create(number=self.next_version_number(), **content)
+
 
 class AgentVersion(models.Model):
     """One state of an agent. A draft may be edited; once published it never changes, so that a call can name it."""
+
+    # What is edited, and copied into a new draft.
+    CONTENT = (
+        "greeting",
+        "instructions",
+        "voice",
+        "language",
+        "tools",
+        "max_call_seconds",
+        "model",
+        "transcription_model",
+        "turn_detection",
+    )
 
     agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="versions")
     number = models.PositiveIntegerField(help_text="Counts up from 1 for each agent.")
     instructions = models.TextField(help_text="What the agent is told about its task and manners.")
     greeting = models.TextField(help_text="The first sentence the caller hears.")
-    voice = models.CharField(max_length=40, default="marin")
-    language = models.CharField(max_length=16, default="en", help_text="BCP 47 tag, like en or de-CH.")
-    model = models.CharField(max_length=80, blank=True, help_text="Speech model; empty for the server's setting.")
-    transcription_model = models.CharField(max_length=80, blank=True, help_text="Empty for the server's setting.")
-    turn_detection = models.JSONField(default=default_turn_detection)
-    max_call_seconds = models.PositiveIntegerField(
-        default=1800, validators=[MinValueValidator(30), MaxValueValidator(3300)], help_text="30 to 3300 seconds."
+    voice = models.CharField(
+        max_length=40,
+        default="marin",
+        help_text="A voice of the speech model, like marin, cedar, alloy, ash, coral, sage or verse.",
     )
-    tools = models.JSONField(default=default_tools, blank=True, help_text="Names of what the agent may do in a call.")
+    language = models.CharField(
+        max_length=16,
+        default="en",
+        validators=[LANGUAGE_TAG],
+        help_text="What callers speak: a language tag, like en or de-CH.",
+    )
+    model = models.CharField(
+        "speech model", max_length=80, blank=True, help_text="Leave empty for the server's setting."
+    )
+    transcription_model = models.CharField(
+        max_length=80, blank=True, help_text="Writes down what the caller said. Leave empty for the server's setting."
+    )
+    turn_detection = models.JSONField(
+        default=default_turn_detection,
+        validators=[validate_turn_detection],
+        help_text="How the model notices that the caller has finished: type server_vad (silence) or semantic_vad.",
+    )
+    max_call_seconds = models.PositiveIntegerField(
+        "longest call",
+        default=1800,
+        validators=[MinValueValidator(30), MaxValueValidator(3300)],
+        help_text="In seconds, 30 to 3300.",
+    )
+    tools = models.JSONField(
+        default=default_tools,
+        blank=True,
+        validators=[validate_tools],
+        help_text="What the agent may do in a call, besides talking.",
+    )
     published_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         ordering = ["agent", "-number"]
-        constraints = [models.UniqueConstraint(fields=["agent", "number"], name="version_number_once_per_agent")]
+        verbose_name = "agent version"
+        constraints = [
+            models.UniqueConstraint(fields=["agent", "number"], name="version_number_once_per_agent"),
+            models.UniqueConstraint(
+                fields=["agent"], condition=models.Q(published_at__isnull=True), name="one_draft_per_agent"
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.agent} v{self.number}"
+
+    @property
+    def is_published(self) -> bool:
+        return self.published_at is not None
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Raise ValidationError when the stored row is published already: a call in the log points at it."""
