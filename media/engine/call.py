@@ -39,7 +39,7 @@ class Call:
         self._started = False
         self._model_gone = False
         self._status = ""
-        self._ended_reason = ""
+        self.ended_reason = ""  # public like `state`: what comes after the stream depends on it, before FinishCall
 
     def deadline(self) -> float | None:
         """When to call `tick`; None: the call is over."""
@@ -270,7 +270,7 @@ class Call:
             return []
         was_live = self.state in states.LIVE
         self._move(Move.ENDED)
-        self._status, self._ended_reason = status, reason
+        self._status, self.ended_reason = status, reason
         self._conversation.stop(now)
         self._counters["dropped_frames"] += len(self._waiting_audio.release())
         self._deadlines.clear()
@@ -291,7 +291,7 @@ class Call:
         counters = {name: count for name, count in self._counters.items() if count}
         finish = FinishCall(
             status=self._status,
-            ended_reason=self._ended_reason,
+            ended_reason=self.ended_reason,
             turns=tuple(self._conversation.turns()),
             counters=counters,
             usage=self._conversation.usage,
