@@ -133,7 +133,9 @@ def fit(arguments: Mapping[str, Any], schema: object) -> dict[str, Any]:
         return dict(arguments)
     properties = schema.get("properties") or {}
     fitted = {
-        name: value for name, value in arguments.items() if name in properties and _allowed(value, properties[name])
+        name: value if _allowed(value, properties[name]) else _example(properties[name])
+        for name, value in arguments.items()
+        if name in properties
     }
     for name in schema.get("required") or ():
         if name not in fitted:

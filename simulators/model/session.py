@@ -36,7 +36,7 @@ class Session:
     def open(self, headers: Mapping[str, str]) -> None:
         """The handshake is done."""
         core = self.core
-        core.note("session_opened", model=core.config["model"], number=self.number, headers=dict(headers))
+        core.note("opened", model=core.config["model"], number=self.number, headers=dict(headers))
         fatal = core.faults.text("fatal", "insufficient_quota")
         if fatal is not None:
             self.turn_away(fatal, f"Simulated {fatal}.")
@@ -64,12 +64,12 @@ class Session:
             self._expiry.cancel()
         ear = self._listener.ear
         self.core.note(
-            "session_closed",
+            "closed",
             code=code,
-            input_bytes=ear.total_bytes,
-            input_sha256=ear.sha256,
-            output_bytes=self._speaker.sent_bytes,
-            output_sha256=self._speaker.sent_digest.hexdigest(),
+            audio_bytes=ear.total_bytes,
+            audio_sha256=ear.sha256,
+            output_audio_bytes=self._speaker.sent_bytes,
+            output_audio_sha256=self._speaker.sent_digest.hexdigest(),
             usage=self.core.meter.totals,
             client_events=dict(self._counts),
         )
@@ -145,7 +145,7 @@ class Session:
             core.config = config.merged(core.config, update)
             self._listener.configure()
             self._updated = True
-            core.note("session_updated", config=core.config)
+            core.note("updated", config=core.config)
             core.emit({"type": "session.updated", "session": core.config})
 
         core.after(core.faults.number("slow-session", 1000), apply)

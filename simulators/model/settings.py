@@ -27,7 +27,7 @@ class ModelSettings:
     dialogue: Dialogue = field(default_factory=Dialogue.load)
     session_seconds: float = 3600.0
     time_scale: float = 1.0
-    pace: float = 4.0  # audio is generated this many times faster than it plays
+    pace: float = 5.0  # audio is generated this many times faster than it plays
     first_audio_ms: int = 150  # from response.created to the first output
     chunk_ms: tuple[int, int] = (100, 400)
     transcription_ms: tuple[int, int] = (100, 400)  # from committed to transcription completed
