@@ -159,7 +159,7 @@ class MediaStream:
             delay = self._start + leave_ms / 1000 - self._loop.time()
             if delay > 0:
                 await asyncio.sleep(delay)
-            elif delay < -FRAME_MS / 1000:
+            if self._loop.time() - self._start > (due_ms + FRAME_MS) / 1000:
                 self.ledger.frames_late += 1
             await self._send_frame(due_ms)
             now = self._loop.time()

@@ -127,8 +127,12 @@ class Server:
             behind = next(iter(streams.sockets)).getsockname()[1]
 
             async def front(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-                with suppress(ConnectionError, asyncio.IncompleteReadError):
+                task = asyncio.current_task()
+                assert task is not None
+                self._tasks.add(task)
+                with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
                     await self._connection(reader, writer, behind)
+                self._tasks.discard(task)
                 writer.close()
 
             listener = await asyncio.start_server(front, "127.0.0.1", 0)
@@ -139,6 +143,7 @@ class Server:
                 listener.close()
                 for task in self._tasks:
                     task.cancel()
+                await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _upgrade(self, connection: ServerConnection, request: Request) -> Response | None:
         headers = {name.lower(): value for name, value in request.headers.raw_items()} | {":path": request.path}
@@ -184,6 +189,9 @@ class Server:
             target.close()
 
         forth = asyncio.create_task(copy(reader, inner_writer))
-        self._tasks.add(forth)
-        await copy(inner_reader, writer)
-        await forth
+        try:
+            await copy(inner_reader, writer)
+            await forth
+        finally:
+            forth.cancel()
+            inner_writer.close()
