@@ -28,6 +28,7 @@ class Call:
 
     def __init__(self, config: CallConfig, now: float) -> None:
         self.state = states.INITIAL
+        self._live = False  # kept beside the state because every frame asks for it
         self._config = config
         self._counters: Counter[str] = Counter()
         self._deadlines = Deadlines()
@@ -47,17 +48,17 @@ class Call:
 
     def receive(self, event: events.Event, now: float) -> list[Command]:
         """Take one event; return what is to be done about it."""
-        if type(event) is events.CallerAudio:  # 50 times a second in every call: first, and cheap
+        if isinstance(event, events.CallerAudio):  # 50 times a second in every call: first, and cheap
             self._last_frame = now
-            if self.state in states.LIVE:
+            if self._live:
                 return [ForwardAudio(event.payload)]
             return self._audio_too_early_or_late(event)
         if self.state is CallState.OVER:
             return []
         if isinstance(event, events.ConversationEvent):
             return self._conversation_event(event, now)
-        if isinstance(event, events.CarrierEvent):
-            return self._carrier_event(event, now)
+        if isinstance(event, events.StreamEvent):
+            return self._stream_event(event, now)
         if isinstance(event, events.SessionEvent):
             return self._session_event(event, now)
         if isinstance(event, events.OwnEvent):
@@ -73,17 +74,15 @@ class Call:
 
     # --- Events, by where they come from --------------------------------------------------------------------
 
-    def _carrier_event(self, event: events.CarrierEvent, now: float) -> list[Command]:
+    def _stream_event(self, event: events.StreamEvent, now: float) -> list[Command]:
         match event:
-            case events.CallerAudio():
-                return self._audio_too_early_or_late(event)
             case events.MarkReached():
                 self._conversation.mark_reached(event, now)
                 return self._follow_up(now)
             case events.StreamStarted():
                 return self._stream_started(now)
             case events.DtmfPressed():
-                if self.state not in states.LIVE:
+                if not self._live:
                     return self._unexpected()
                 self._cancel_goodbye()
                 return self._conversation.key_pressed(event, now) + self._follow_up(now)
@@ -123,7 +122,7 @@ class Call:
     def _own_event(self, event: events.OwnEvent, now: float) -> list[Command]:
         match event:
             case events.ToolFinished():
-                if self.state not in states.LIVE:
+                if not self._live:
                     return []  # the call ended while the tool was running
                 return self._conversation.tool_finished(event) + self._follow_up(now)
             case events.ShutdownRequested():
@@ -136,7 +135,7 @@ class Call:
             if isinstance(event, RecordEvent):
                 self._conversation.record(event, now)
             return self._finish_if_settled(now)
-        if self.state not in states.LIVE:
+        if not self._live:
             return self._unexpected()
         if isinstance(event, events.CallerSpeechStarted):
             self._cancel_goodbye()
@@ -205,7 +204,7 @@ class Call:
         return self._end("completed", "agent_ended", now)
 
     def _follow_up(self, now: float) -> list[Command]:
-        if self.state not in states.LIVE:
+        if not self._live:
             return []
         commands = self._conversation.follow_up(now)
         if self.state is CallState.SAYING_GOODBYE and self._conversation.quiet:
@@ -268,14 +267,13 @@ class Call:
         """The first reason to end a call is the one that counts; later ones change nothing."""
         if self.state is CallState.SETTLING:
             return []
-        was_live = self.state in states.LIVE
         self._move(Move.ENDED)
         self._status, self.ended_reason = status, reason
         self._conversation.stop(now)
         self._counters["dropped_frames"] += len(self._waiting_audio.release())
         self._deadlines.clear()
         commands: list[Command] = [CloseStream()] if close_stream else []
-        if not (was_live and settle and self._conversation.text_owed):
+        if not (settle and self._conversation.text_owed):
             return commands + self._finish(now)
         if self._conversation.caller_is_speaking:
             commands.append(CommitAudio())  # hung up in mid-sentence: no silence will follow to end it
@@ -302,6 +300,7 @@ class Call:
 
     def _move(self, move: Move) -> None:
         self.state = states.after(self.state, move)
+        self._live = self.state in states.LIVE
 
     def _unexpected(self) -> list[Command]:
         """Something out of its time; the other side's mistake, and no reason to end a call."""

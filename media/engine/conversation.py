@@ -170,9 +170,11 @@ class Conversation:
     # --- Tools, keys, marks ---------------------------------------------------------------------------------
 
     def asks_to_end(self, event: events.ToolCalled) -> bool:
-        """Is this a call, not seen before, of a tool that ends the call?"""
+        """Is this a call, not seen before, of a tool that ends the call? Not if the caller spoke up meanwhile."""
         spec = self._config.tools.get(event.name)
-        return spec is not None and spec.ends_call and self._tools.is_new(event.tool_call_id)
+        if spec is None or not spec.ends_call or self.responses.is_cut(event.response_id):
+            return False
+        return self._tools.is_new(event.tool_call_id)
 
     def _tool_called(self, event: events.ToolCalled, now: float) -> list[Command]:
         spec = self._config.tools.get(event.name)
@@ -233,7 +235,7 @@ class Conversation:
         self._deadlines.set(Deadline.TRANSCRIPT, self._transcript.deadline())
         self._deadlines.set(Deadline.TOOL, self._tools.deadline())
         self._deadlines.set(Deadline.KEYPAD, self._keypad.deadline())
-        self._deadlines.set(Deadline.ANSWER, self.responses.deadline())
+        self._deadlines.set(Deadline.ANSWER, self.responses.deadline(now))
         return commands
 
     def stop(self, now: float) -> None:

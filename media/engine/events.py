@@ -201,16 +201,11 @@ class ShutdownRequested:
     """This server is stopping now. The call ends at once, but waits for late transcripts like any other."""
 
 
-CarrierEvent = (
-    CallerAudio
-    | StreamStarted
-    | MarkReached
-    | DtmfPressed
-    | StreamStopped
-    | CarrierClosed
-    | CallCompleted
-    | UnknownCarrierEvent
+# What the stream says of itself; the audio is apart, since there is so much of it.
+StreamEvent = (
+    StreamStarted | MarkReached | DtmfPressed | StreamStopped | CarrierClosed | CallCompleted | UnknownCarrierEvent
 )
+CarrierEvent = CallerAudio | StreamEvent
 # What is said: everything from the model that belongs to the conversation, not to the session that carries it.
 ConversationEvent = (
     ModelAudio

@@ -69,6 +69,7 @@ class Playback:
         self._credited = 0  # position up to which items have been told that they were heard
         self._anchor = 0  # a position known to be reached ...
         self._anchor_time = 0.0  # ... at this time
+        self._ends_at = 0.0  # by the clock; moved by every piece sent and every mark back
         self._overdue_seconds = overdue_seconds
 
     @property
@@ -81,11 +82,11 @@ class Playback:
 
     def expected_end(self) -> float:
         """When everything will have been played, if nothing goes wrong. In the past when nothing is unplayed."""
-        return self._anchor_time + (self._sent - self._anchor) / BYTES_PER_SECOND
+        return self._ends_at
 
     def deadline(self) -> float | None:
         """When `tick` wants to be called: a mark that is late by this much will not come."""
-        return self.expected_end() + self._overdue_seconds if self.busy else None
+        return self._ends_at + self._overdue_seconds if self.busy else None
 
     def receive(self, response_id: str, item_id: str, payload: str, now: float) -> list[PlayAudio | SendMark]:
         """Take audio of an item and return what is to be sent now; nothing for an item that was cut."""
@@ -128,6 +129,7 @@ class Playback:
                 break
         self._credit(position, now)
         self._anchor, self._anchor_time = position, now
+        self._ends_at = now + (self._sent - position) / BYTES_PER_SECOND
         return True
 
     def tick(self, now: float) -> list[PlayAudio | SendMark]:
@@ -160,6 +162,7 @@ class Playback:
             # Silence at the other end: playback begins anew with this piece.
             self._credit(self._sent, now)
             self._anchor, self._anchor_time = self._sent, now
+        self._ends_at = max(self._ends_at, now) + audio_bytes(payload) / BYTES_PER_SECOND
         commands: list[PlayAudio | SendMark] = []
         start = 0
         while start < len(payload):
@@ -211,4 +214,4 @@ class Playback:
         self._marks.clear()
         self._unmarked = 0
         self._credited = self._anchor = self._sent
-        self._anchor_time = now
+        self._anchor_time = self._ends_at = now

@@ -48,9 +48,10 @@ class Responses:
         self._asked = self._last_asked = _Asked.ANSWER
         return True
 
-    def deadline(self) -> float | None:
+    def deadline(self, now: float) -> float | None:
         """When a wish need no longer wait for the model's own answer."""
-        return self._own_answer_until if self._wanted and not self._caller_speaks else None
+        until = self._own_answer_until
+        return until if self._wanted and until is not None and until > now else None
 
     def started(self, response_id: str) -> None:
         self.active = response_id

@@ -11,7 +11,7 @@ from media.engine.events import ToolCalled
 
 UNKNOWN_TOOL = '{"error": "There is no such tool."}'
 TIMED_OUT = '{"error": "The tool did not answer in time."}'
-CALL_ENDS = '{"status": "The call ends once the goodbye has been heard."}'
+CALL_ENDS = '{"status": "The call ends once the goodbye has been heard, unless the caller speaks up."}'
 
 
 @dataclass(slots=True)
