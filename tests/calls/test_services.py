@@ -1,0 +1,341 @@
+"""The services: whatever order the facts of a call come in, and however often, the end is the same."""
+
+from __future__ import annotations
+
+import random
+import threading
+import unittest
+from collections.abc import Callable
+from typing import Any
+
+from django.db import close_old_connections, connection, connections
+from django.test import TestCase, TransactionTestCase
+
+from businesses.models import Business
+from calls import services
+from calls.models import CallLog, ConversationTurn, RefusedFact
+from calls.transcripts import render
+from tests.calls.support import ACCOUNT_SID, CALL_SID, CALLER, OUR_NUMBER, a_business, a_turn, at
+
+Fact = tuple[Callable[..., bool], dict[str, Any]]
+
+TURNS = [a_turn(0), a_turn(1, 1), a_turn(2, interrupted=True), a_turn(3)]
+
+
+def facts_of_a_call(business_id: int, agent_version_id: int | None) -> list[Fact]:
+    """Everything that is ever said about one call, in the order of a call without mishaps."""
+    call = {"call_sid": CALL_SID, "business_id": business_id}
+    created = {
+        **call,
+        "from_number": CALLER,
+        "to_number": OUR_NUMBER,
+        "direction": "outbound-api",
+        "account_sid": ACCOUNT_SID,
+        "agent_version_id": agent_version_id,
+    }
+    ended = {"status": "completed", "duration_seconds": 24, "transcript": render(TURNS), "interruptions": 1}
+    return [
+        (services.apply_call_status, {**call, "status": "ringing", "sequence_number": 1, "occurred_at": at(0.2)}),
+        (services.create_call_log, {**created, "status": "ringing", "occurred_at": at(0)}),
+        (services.create_call_log, {**created, "stream_sid": "MZ" + "3" * 32, "occurred_at": at(2)}),
+        (services.apply_call_status, {**call, "status": "in-progress", "sequence_number": 2, "occurred_at": at(1)}),
+        (services.save_conversation_turn, {**call, **a_turn(0)}),
+        (services.save_conversation_turn, {**call, **a_turn(1)}),
+        (services.save_conversation_turn, {**call, **a_turn(1, 1)}),
+        (services.save_conversation_turn, {**call, **TURNS[2]}),
+        (services.save_conversation_turn, {**call, **a_turn(3)}),
+        (
+            services.finalize_call_log,
+            {
+                **call,
+                **ended,
+                "turns": TURNS,
+                "ended_at": at(25),
+                "ended_reason": "caller_hung_up",
+                "model_session_id": "sess_1",
+                "recording_url": "https://api.example.com/recordings/RE1",
+            },
+        ),
+        (
+            services.apply_call_status,
+            {**call, "status": "completed", "sequence_number": 3, "duration_seconds": 23, "occurred_at": at(26)},
+        ),
+    ]
+
+
+def state() -> dict[str, Any]:
+    """All that is stored of the one call, without what the clock and the database chose."""
+    call = CallLog.objects.values().get()
+    for name in ("id", "created_at", "updated_at"):
+        del call[name]
+    call["turns"] = list(ConversationTurn.objects.order_by("turn_index").values_list(*a_turn(0)))
+    return call
+
+
+class AnyOrderTest(TestCase):
+    def setUp(self) -> None:
+        business, version = a_business()
+        self.facts = facts_of_a_call(business.pk, version.pk)
+
+    def apply(self, facts: list[Fact]) -> dict[str, Any]:
+        CallLog.objects.all().delete()
+        for service, arguments in facts:
+            self.assertTrue(service(**arguments))
+        return state()
+
+    def test_a_call_without_mishaps_is_all_there(self) -> None:
+        stored = self.apply(self.facts)
+        self.assertEqual(stored["from_number"], CALLER)
+        self.assertEqual(stored["direction"], "outbound")
+        self.assertEqual(stored["stream_sid"], "MZ" + "3" * 32)
+        self.assertEqual(stored["status"], "completed")
+        self.assertEqual(stored["ended_reason"], "caller_hung_up")
+        self.assertEqual(stored["duration_seconds"], 23)
+        self.assertEqual(stored["started_at"].isoformat(), at(0).replace(".000000", ""))
+        self.assertEqual(stored["ended_at"].isoformat(), at(26).replace(".000000", ""))
+        self.assertEqual(stored["expected_turns"], 4)
+        self.assertEqual(stored["transcript"], render(TURNS))
+        self.assertTrue(stored["is_complete"])
+        self.assertEqual([turn[:2] for turn in stored["turns"]], [(0, 0), (1, 1), (2, 0), (3, 0)])
+        self.assertFalse(RefusedFact.objects.exists())
+
+    def test_shuffled_and_repeated_facts_end_the_same(self) -> None:
+        expected = self.apply(self.facts)
+        for seed in range(300):
+            chance = random.Random(seed)
+            facts = self.facts + [fact for fact in self.facts if chance.random() < 0.5]
+            chance.shuffle(facts)
+            with self.subTest(seed=seed):
+                self.assertEqual(self.apply(facts), expected)
+
+    def test_the_end_alone_repairs_every_lost_turn(self) -> None:
+        expected = self.apply(self.facts)
+        without_turns = [fact for fact in self.facts if fact[0] is not services.save_conversation_turn]
+        for seed in range(20):
+            random.Random(seed).shuffle(without_turns)
+            with self.subTest(seed=seed):
+                self.assertEqual(self.apply(without_turns), expected)
+
+
+class MergeRulesTest(TestCase):
+    def setUp(self) -> None:
+        self.business, self.version = a_business()
+        self.call = {"call_sid": CALL_SID, "business_id": self.business.pk}
+        self.identity = {"from_number": CALLER, "to_number": OUR_NUMBER, "direction": "inbound"}
+
+    def stored(self) -> CallLog:
+        return CallLog.objects.get(call_sid=CALL_SID)
+
+    def finalize(self, turns: list[dict[str, Any]], **fields: Any) -> None:
+        ended = {"status": "completed", "duration_seconds": 9, "transcript": render(turns), "turns": turns}
+        self.assertTrue(services.finalize_call_log(**{**self.call, **ended, **fields}))
+
+    def test_the_first_terminal_status_stays(self) -> None:
+        for number, status in enumerate(["busy", "completed", "ringing", "failed"]):
+            services.apply_call_status(**self.call, status=status, sequence_number=number)
+            self.assertEqual(self.stored().status, "busy")
+
+    def test_a_number_once_known_is_never_replaced(self) -> None:
+        services.create_call_log(**self.call, **self.identity)
+        services.create_call_log(**self.call, **{**self.identity, "from_number": "anonymous"})
+        self.assertEqual(self.stored().from_number, CALLER)
+
+    def test_the_carriers_duration_counts_more_in_either_order(self) -> None:
+        said = {"status": "completed", "sequence_number": 3, "duration_seconds": 7}
+        services.apply_call_status(**self.call, **said)
+        self.finalize([], duration_seconds=9)
+        self.assertEqual(self.stored().duration_seconds, 7)
+        CallLog.objects.all().delete()
+        self.finalize([], duration_seconds=9)
+        services.apply_call_status(**self.call, **said)
+        self.assertEqual(self.stored().duration_seconds, 7)
+
+    def test_a_better_turn_after_the_end_changes_the_transcript_too(self) -> None:
+        self.finalize([a_turn(0), a_turn(1)])
+        self.assertTrue(self.stored().is_complete)
+        services.save_conversation_turn(**self.call, **a_turn(1, 5))
+        self.assertIn("Caller: question 1 r5", self.stored().transcript)
+        self.assertTrue(self.stored().is_complete)
+
+    def test_a_lower_or_equal_revision_changes_nothing(self) -> None:
+        services.save_conversation_turn(**self.call, **a_turn(1, 2))
+        services.save_conversation_turn(**self.call, **a_turn(1, 1))
+        services.save_conversation_turn(**self.call, **a_turn(1, 2, user_text="other"))
+        self.assertEqual(ConversationTurn.objects.get().user_text, "question 1 r2")
+
+    def test_a_call_with_a_gap_in_its_turns_is_not_complete(self) -> None:
+        self.finalize([a_turn(0), a_turn(2)])
+        self.assertFalse(self.stored().is_complete)
+        services.save_conversation_turn(**self.call, **a_turn(1))
+        self.assertTrue(self.stored().is_complete)
+
+    def test_a_call_that_is_not_over_is_not_complete(self) -> None:
+        self.finalize([a_turn(0)], status="in-progress")
+        self.assertFalse(self.stored().is_complete)
+        services.apply_call_status(**self.call, status="completed", sequence_number=3)
+        self.assertTrue(self.stored().is_complete)
+
+    def test_a_call_without_a_word_is_complete(self) -> None:
+        self.finalize([])
+        self.assertEqual(self.stored().expected_turns, 0)
+        self.assertTrue(self.stored().is_complete)
+
+    def test_a_transcript_without_turns_waits_for_turns_that_equal_it(self) -> None:
+        self.finalize([], transcript=render([a_turn(0), a_turn(1)]))
+        self.assertFalse(self.stored().is_complete)
+        services.save_conversation_turn(**self.call, **a_turn(1))
+        self.assertFalse(self.stored().is_complete)
+        services.save_conversation_turn(**self.call, **a_turn(0))
+        self.assertTrue(self.stored().is_complete)
+
+    def test_a_transcript_that_differs_from_its_turns_is_shown_to_a_person(self) -> None:
+        self.finalize([a_turn(0)], transcript="Agent: something else")
+        self.assertEqual(self.stored().transcript, "Agent: answer 0 r0")
+        self.assertIn("does not equal", RefusedFact.objects.get().reason)
+
+    def test_an_end_without_a_time_does_not_move_when_it_is_told_again(self) -> None:
+        self.finalize([])
+        first = self.stored().ended_at
+        self.finalize([])
+        self.assertEqual(self.stored().ended_at, first)
+
+    def test_an_unknown_reason_is_left_out_and_the_end_is_kept(self) -> None:
+        self.finalize([a_turn(0)], ended_reason="abducted")
+        self.assertEqual(self.stored().ended_reason, "")
+        self.assertTrue(self.stored().is_complete)
+
+    def test_a_turn_costs_few_queries(self) -> None:
+        services.create_call_log(**self.call, **self.identity, occurred_at=at(0))
+        with self.assertNumQueries(5):  # lock the call, look for the turn, insert it; begin and commit
+            services.save_conversation_turn(**self.call, **a_turn(0))
+
+
+class RefusedTest(TestCase):
+    def setUp(self) -> None:
+        self.business, self.version = a_business()
+        self.other = Business.objects.create(name="Other")
+        self.call = {"call_sid": CALL_SID, "business_id": self.business.pk}
+        self.turn = {**self.call, **a_turn(0)}
+
+    def assert_refused(self, service: Callable[..., bool], arguments: dict[str, Any], reason: str) -> RefusedFact:
+        before = list(CallLog.objects.values()), list(ConversationTurn.objects.values())
+        RefusedFact.objects.all().delete()
+        for _ in range(2):
+            self.assertFalse(service(**arguments))
+        self.assertEqual((list(CallLog.objects.values()), list(ConversationTurn.objects.values())), before)
+        refused = RefusedFact.objects.get()  # once, though it came twice
+        self.assertIn(reason, refused.reason)
+        self.assertEqual(refused.kind, service.__name__)
+        return refused
+
+    def test_no_fact_reaches_a_call_of_another_business(self) -> None:
+        facts = facts_of_a_call(self.business.pk, self.version.pk)
+        facts[0][0](**facts[0][1])
+        for service, arguments in facts:
+            with self.subTest(service=service.__name__):
+                foreign = {**arguments, "business_id": self.other.pk}
+                refused = self.assert_refused(service, foreign, "another business")
+                self.assertEqual(refused.claimed_business_id, self.other.pk)
+                self.assertEqual(refused.call_sid, CALL_SID)
+
+    def test_the_words_of_a_refused_fact_are_kept_with_it(self) -> None:
+        services.save_conversation_turn(**self.turn)
+        foreign = {**self.turn, "business_id": self.other.pk, "user_text": "I said this"}
+        refused = self.assert_refused(services.save_conversation_turn, foreign, "another business")
+        self.assertEqual(refused.payload["user_text"], "I said this")
+
+    def test_a_business_that_is_not_there_gets_no_call(self) -> None:
+        for business_id in (self.other.pk + 100, 0, -1, 2**63, "1", None, True):
+            with self.subTest(business_id=business_id):
+                arguments = {**self.turn, "business_id": business_id}
+                self.assert_refused(services.save_conversation_turn, arguments, "business")
+
+    def test_an_agent_of_another_business_is_refused(self) -> None:
+        arguments = {**facts_of_a_call(self.other.pk, self.version.pk)[1][1]}
+        self.assert_refused(services.create_call_log, arguments, "agent")
+
+    def test_what_cannot_be_repaired_is_refused(self) -> None:
+        for field, value in [
+            ("turn_index", -1),
+            ("turn_index", "0"),
+            ("turn_index", 2**31),
+            ("turn_index", None),
+            ("revision", -1),
+            ("revision", 1.5),
+            ("started_at", "yesterday"),
+            ("started_at", "0001-01-01T00:00:00+14:00"),
+            ("ended_at", 12),
+            ("user_text", ["not", "text"]),
+            ("heard_ms", "12"),
+            ("heard_ms", float("nan")),
+            ("call_sid", ""),
+            ("call_sid", "CA" * 40),
+        ]:
+            with self.subTest(field=field, value=value):
+                reason = "text" if field == "user_text" else field
+                self.assert_refused(services.save_conversation_turn, {**self.turn, field: value}, reason)
+
+    def test_a_bad_turn_makes_the_whole_end_bad(self) -> None:
+        ended = {**self.call, "status": "completed", "duration_seconds": 1, "transcript": ""}
+        for turns in ([a_turn(0, started_at="never")], ["turn"], [{}], "turns", None):
+            with self.subTest(turns=turns):
+                self.assert_refused(services.finalize_call_log, {**ended, "turns": turns}, "")
+
+    def test_a_status_that_is_none_is_refused(self) -> None:
+        said = {**self.call, "status": "exploded", "sequence_number": 1}
+        self.assert_refused(services.apply_call_status, said, "status")
+
+    def test_negative_and_overlong_values_are_kept_within_bounds(self) -> None:
+        long = "ä" * 20_000
+        arguments = {**self.turn, "heard_ms": -5, "generated_ms": 2**40, "user_text": long, "bot_reply": "a\x00b\ud800"}
+        self.assertTrue(services.save_conversation_turn(**arguments))
+        turn = ConversationTurn.objects.get()
+        self.assertEqual((turn.heard_ms, turn.generated_ms, turn.bot_reply), (0, 2**31 - 1, "ab?"))
+        self.assertLessEqual(len(turn.user_text.encode()), 16 * 1024)
+        self.assertTrue(turn.user_text.endswith("ä [cut]"))
+
+    def test_overlong_names_of_a_call_fit_their_columns(self) -> None:
+        long = "sip:" + "x" * 400
+        identity = {"from_number": long, "to_number": long, "direction": "inbound", "stream_sid": long}
+        self.assertTrue(services.create_call_log(**self.call, **identity, account_sid=long))
+        self.assertEqual(len(CallLog.objects.get().from_number), 255)
+
+
+@unittest.skipUnless(
+    connection.vendor == "postgresql", "SQLite has one writer at a time; run with DATABASE_URL=postgres://..."
+)
+class ManyWorkersTest(TransactionTestCase):
+    """On PostgreSQL rows are locked one by one: here the facts of many calls really come at the same time."""
+
+    def test_threads_that_deliver_everything_twice_end_the_same(self) -> None:
+        business, version = a_business()
+        number_of_calls = 12
+        work: list[Fact] = []
+        for number in range(number_of_calls):
+            for service, arguments in facts_of_a_call(business.pk, version.pk) * 2:
+                work.append((service, {**arguments, "call_sid": f"CA{number:032x}"}))
+        random.Random(1).shuffle(work)
+        errors: list[BaseException] = []
+
+        def deliver(share: list[Fact]) -> None:
+            try:
+                for service, arguments in share:
+                    service(**arguments)
+            except BaseException as error:  # noqa: BLE001 - looked at by the test
+                errors.append(error)
+            finally:
+                connections.close_all()
+
+        threads = [threading.Thread(target=deliver, args=(work[start::6],)) for start in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        close_old_connections()
+        self.assertEqual(errors, [])
+        ends = {
+            (call.status, call.duration_seconds, call.transcript, call.is_complete, call.turns.count())
+            for call in CallLog.objects.all()
+        }
+        self.assertEqual(ends, {("completed", 23, render(TURNS), True, 4)})
+        self.assertEqual(CallLog.objects.count(), number_of_calls)
