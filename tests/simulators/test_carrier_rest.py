@@ -1,0 +1,298 @@
+"""The carrier's REST API: by plain HTTP, by the real `twilio` client, and on calls in progress."""
+
+import asyncio
+import base64
+import http.client
+import io
+import json
+import wave
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+from django.test import SimpleTestCase
+from twilio.base.exceptions import TwilioRestException
+from twilio.http.http_client import TwilioHttpClient
+from twilio.http.response import Response
+from twilio.rest import Client
+
+from simulators.carrier.account import Account, CallResource
+from simulators.carrier.audio import tone
+from simulators.carrier.carrier import Carrier
+from simulators.carrier.ledger import CallLedger
+from simulators.carrier.rest import Api, RestServer
+from simulators.carrier.script import HangUp, WaitForEnd
+from simulators.carrier.settings import Settings
+from tests.simulators.carrier_server import ACCOUNT, BYE, PUBLIC, STREAM, TOKEN, Peer, Server, clips, xml
+from tests.simulators.test_carrier_call import FROM, QUICK, TO, greet_and_listen, script, server
+
+BASE = f"/2010-04-01/Accounts/{ACCOUNT}"
+
+
+class RedirectedClient(TwilioHttpClient):  # type: ignore[misc]  # the package has no types here
+    """The client of the `twilio` package, sent to loopback instead of api.twilio.com."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(pool_connections=False)
+        self._port = port
+
+    def request(self, method: str, url: str, *args: Any, **options: Any) -> Response:
+        local = urlunsplit(urlsplit(url)._replace(scheme="http", netloc=f"127.0.0.1:{self._port}"))
+        return super().request(method, local, *args, **options)
+
+
+def client(port: int, token: str = TOKEN) -> Client:
+    return Client(ACCOUNT, token, http_client=RedirectedClient(port))
+
+
+def ask(port: int, method: str, path: str, fields: dict[str, str] | None = None, token: str | None = TOKEN) -> Any:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    if token is not None:
+        headers["Authorization"] = "Basic " + base64.b64encode(f"{ACCOUNT}:{token}".encode()).decode()
+    connection.request(method, path, urlencode(fields or {}), headers)
+    answer = connection.getresponse()
+    body = answer.read()
+    connection.close()
+    return answer.status, json.loads(body) if body else {}, dict(answer.getheaders())
+
+
+class RestTests(SimpleTestCase):
+    def setUp(self) -> None:
+        self.account = Account(ACCOUNT)
+        self.dialled: list[tuple[CallResource, dict[str, str]]] = []
+        self.api = Api(self.account, TOKEN, lambda call, fields: self.dialled.append((call, fields)))
+        server = RestServer(self.api)
+        self.enterContext(server)
+        self.port = server.port
+
+    def error(self, *arguments: Any, **options: Any) -> tuple[int, int]:
+        status, data, _ = ask(self.port, *arguments, **options)
+        self.assertEqual(set(data), {"code", "message", "more_info", "status"})
+        self.assertEqual(data["status"], status)
+        return status, data["code"]
+
+    def test_without_the_right_token_nothing_is_answered(self) -> None:
+        for token in (None, "wrong"):
+            self.assertEqual(self.error("GET", f"{BASE}/Calls.json", token=token), (401, 20003))
+        _, _, headers = ask(self.port, "GET", f"{BASE}/Calls.json", token=None)
+        self.assertIn("Basic", headers["WWW-Authenticate"])
+
+    def test_what_does_not_exist(self) -> None:
+        unknown = "CA" + "0" * 32
+        for method, path in (
+            ("GET", f"{BASE}/Calls/{unknown}.json"),
+            ("POST", f"{BASE}/Calls/{unknown}.json"),
+            ("POST", f"{BASE}/Calls/{unknown}/Recordings.json"),
+            ("GET", f"{BASE}/Recordings/RE{'0' * 32}.json"),
+            ("GET", f"{BASE}/Conferences.json"),
+            ("GET", f"/2010-04-01/Accounts/AC{'b' * 32}/Calls.json"),
+        ):
+            with self.subTest(path):
+                self.assertEqual(self.error(method, path), (404, 20404))
+
+    def test_calls_that_cannot_be_created(self) -> None:
+        good = {"To": TO, "From": FROM, "Url": f"{PUBLIC}/v/"}
+        for change, code in (
+            ({"To": ""}, 21201),
+            ({"From": ""}, 21213),
+            ({"To": "five"}, 21211),
+            ({"From": "anonymous"}, 21212),
+            ({"Url": ""}, 21205),
+            ({"Url": "not a url"}, 21205),
+            ({"Url": "", "Twiml": "<Response>"}, 12100),
+            ({"Url": "", "Twiml": f"<Response><Say>{'x' * 4000}</Say></Response>"}, 21222),
+            ({"StatusCallback": "https://my_host.example.com/s"}, 21609),
+        ):
+            with self.subTest(change):
+                self.assertEqual(self.error("POST", f"{BASE}/Calls.json", {**good, **change}), (400, code))
+        self.assertEqual(self.dialled, [])
+
+    def test_a_call_that_is_over_cannot_be_changed_or_recorded(self) -> None:
+        call = self.account.add_call("inbound", FROM, TO)
+        self.account.set_status(call.sid, "completed")
+        self.assertEqual(self.error("POST", f"{BASE}/Calls/{call.sid}.json", {"Status": "completed"}), (400, 21220))
+        self.assertEqual(self.error("POST", f"{BASE}/Calls/{call.sid}/Recordings.json"), (400, 21220))
+
+    def test_only_a_call_that_has_not_begun_can_be_canceled(self) -> None:
+        call = self.account.add_call("outbound-api", FROM, TO)
+        self.account.set_status(call.sid, "in-progress")
+        self.assertEqual(self.error("POST", f"{BASE}/Calls/{call.sid}.json", {"Status": "canceled"}), (400, 21220))
+        self.assertEqual(self.error("POST", f"{BASE}/Calls/{call.sid}.json", {"Status": "paused"}), (400, 21218))
+
+    def test_too_many_requests(self) -> None:
+        self.api.fail_next.extend([429, 503])
+        self.assertEqual(self.error("GET", f"{BASE}/Calls.json"), (429, 20429))
+        self.assertEqual(self.error("GET", f"{BASE}/Calls.json"), (503, 20500))
+        self.assertEqual(ask(self.port, "GET", f"{BASE}/Calls.json")[0], 200)
+
+    def test_an_unknown_parameter_is_complained_about(self) -> None:
+        ask(self.port, "POST", f"{BASE}/Calls.json", {"To": TO, "From": FROM, "Url": f"{PUBLIC}/v/", "Colour": "red"})
+        self.assertEqual(self.api.complaints, ["unknown parameter Colour"])
+
+    def test_the_twilio_package_creates_fetches_lists_and_updates_calls(self) -> None:
+        calls = client(self.port).calls
+        made = [
+            calls.create(
+                to=f"+1555010010{n}", from_=FROM, url=f"{PUBLIC}/v/", status_callback_event=["answered", "completed"]
+            )
+            for n in range(3)
+        ]
+        self.assertEqual((made[0].status, made[0].direction), ("queued", "outbound-api"))
+        self.assertEqual(self.dialled[0][1]["StatusCallbackEvent"], "answered completed")
+        fetched = client(self.port).calls(made[1].sid).fetch()
+        self.assertEqual((fetched.to, fetched._from), ("+15550100101", FROM))
+        listed = calls.list(page_size=2)
+        self.assertEqual([call.sid for call in listed], [call.sid for call in reversed(made)])
+        self.assertEqual([call.sid for call in calls.list(to="+15550100102")], [made[2].sid])
+        ended = client(self.port).calls(made[0].sid).update(status="canceled")
+        self.assertEqual(ended.status, "canceled")
+        self.assertIsNotNone(ended.end_time)
+
+    def test_the_twilio_package_understands_the_errors(self) -> None:
+        with self.assertRaises(TwilioRestException) as caught:
+            client(self.port, "wrong").calls("CA" + "0" * 32).fetch()
+        self.assertEqual((caught.exception.status, caught.exception.code), (401, 20003))
+        with self.assertRaises(TwilioRestException) as caught:
+            client(self.port).calls("CA" + "0" * 32).fetch()
+        self.assertEqual((caught.exception.status, caught.exception.code), (404, 20404))
+
+    def test_a_recording_is_paused_stopped_and_listed(self) -> None:
+        call = self.account.add_call("inbound", FROM, TO)
+        self.account.set_status(call.sid, "in-progress")
+        recordings = client(self.port).calls(call.sid).recordings
+        made = recordings.create(recording_channels="dual")
+        self.assertEqual((made.status, made.channels, made.source), ("in-progress", 2, "StartCallRecordingAPI"))
+        one = client(self.port).calls(call.sid).recordings(made.sid)
+        self.assertEqual(one.update(status="paused", pause_behavior="skip").status, "paused")
+        self.assertEqual(one.update(status="stopped").status, "stopped")
+        with self.assertRaises(TwilioRestException):
+            one.update(status="in-progress")
+        self.assertEqual([recording.sid for recording in recordings.list()], [made.sid])
+        self.assertEqual(self.error("GET", f"{BASE}/Recordings/{made.sid}.wav"), (404, 20404))
+
+
+class LiveCallTests(SimpleTestCase):
+    """Calls in progress, changed through the API from another thread."""
+
+    async def during(self, act: Callable[[Client, str], Any], **pages: Any) -> tuple[CallLedger, Server, Account]:
+        """Lets `act` (API client, CallSid) loose on a call whose stream has brought some frames."""
+        streaming = asyncio.Event()
+
+        async def talk(peer: Peer) -> None:
+            await peer.started()
+            await peer.play(tone(700, 300))
+            await peer.frames(20)
+            streaming.set()
+            await peer.drain()
+
+        found = {f"/{name}/": page for name, page in pages.items()}
+        async with server(talk=talk, pages=found).running() as fake, asyncio.timeout(5):
+            settings = Settings(PUBLIC, ACCOUNT, TOKEN, fake.address, status_path="/status/", time_scale=0.01)
+            with Carrier(settings) as carrier, RestServer(Api(carrier.account, TOKEN)) as rest:
+                call = asyncio.create_task(carrier.place_call(script(WaitForEnd(5000)), from_=FROM, to=TO))
+                await streaming.wait()
+                await asyncio.to_thread(act, client(rest.port), next(iter(carrier.account.calls)))
+                return await call, fake, carrier.account
+
+    async def test_a_call_is_ended(self) -> None:
+        ledger, fake, _ = await self.during(lambda api, sid: api.calls(sid).update(status="completed"))
+        self.assertEqual((ledger.ended_by, ledger.status), ("api", "completed"))
+        self.assertEqual(fake.peers[0].messages[-1]["event"], "stop")
+        self.assertEqual(fake.hits_of("/status/")[0].params["CallStatus"], "completed")
+
+    async def test_a_call_is_given_other_twiml(self) -> None:
+        dial = "<Response><Dial action='/dialled/'><Number>+15550100111</Number></Dial></Response>"
+        ledger, fake, _ = await self.during(lambda api, sid: api.calls(sid).update(twiml=dial), dialled=xml(BYE))
+        self.assertEqual(ledger.verbs, ["Connect", "Dial", "Hangup"])
+        (dialled,) = fake.hits_of("/dialled/")
+        self.assertEqual((dialled.params["DialCallStatus"], dialled.params["DialBridged"]), ("completed", "true"))
+        self.assertEqual(fake.peers[0].messages[-1]["event"], "stop")
+        self.assertEqual(fake.hits_of("/ended/"), [])
+
+    async def test_a_call_is_sent_to_another_url(self) -> None:
+        url = f"{PUBLIC}/other/"
+        ledger, _, _ = await self.during(lambda api, sid: api.calls(sid).update(url=url), other=xml(BYE))
+        self.assertEqual(ledger.verbs, ["Connect", "Hangup"])
+
+    async def test_a_recording_holds_both_sides_as_they_were_heard(self) -> None:
+        def record(api: Client, sid: str) -> None:
+            options = {"recording_channels": "dual", "recording_status_callback": f"{PUBLIC}/rec/"}
+            api.calls(sid).recordings.create(**options)
+            api.calls(sid).update(status="completed")
+
+        ledger, fake, account = await self.during(record, rec=(204, "", {}))
+        (sid,) = ledger.recordings
+        recording = account.recordings[sid]
+        (hit,) = fake.hits_of("/rec/")
+        self.assertEqual((hit.params["RecordingSid"], hit.params["RecordingStatus"]), (sid, "completed"))
+        self.assertNotIn("From", hit.params)
+        assert recording.tracks is not None
+        caller, agent = recording.tracks
+        self.assertEqual(len(caller), ledger.stream.caller_audio_bytes)
+        self.assertIn(tone(700, 300), agent)
+        self.assert_wav(account, sid, len(caller))
+
+    def assert_wav(self, account: Account, sid: str, frames: int) -> None:
+        api = Api(account, TOKEN)
+        key = "Basic " + base64.b64encode(f"{ACCOUNT}:{TOKEN}".encode()).decode()
+        self.assertEqual(api.answer("GET", f"{BASE}/Recordings/{sid}", {}, "").status, 401)
+        for query, channels in (("", 2), ("?RequestedChannels=1", 1)):
+            reply = api.answer("GET", f"{BASE}/Recordings/{sid}.wav{query}", {}, key)
+            with wave.open(io.BytesIO(reply.body)) as audio:
+                shape = (audio.getnchannels(), audio.getsampwidth(), audio.getframerate(), audio.getnframes())
+            self.assertEqual(shape, (channels, 2, 8000, frames))
+        account.recordings[sid].channels = 1
+        reply = api.answer("GET", f"{BASE}/Recordings/{sid}?RequestedChannels=2", {}, key)
+        self.assertEqual(json.loads(reply.body)["code"], 16113)
+
+    async def test_twiml_can_start_a_recording_before_the_stream(self) -> None:
+        start = "<Response><Start><Recording channels='dual' recordingStatusCallback='/rec/'/></Start>"
+        pages: dict[str, Any] = {"/rec/": (204, "", {})}
+        first = STREAM.replace("<Response>", start)
+        async with server(first, talk=greet_and_listen, pages=pages).running() as fake:
+            settings = Settings(PUBLIC, ACCOUNT, TOKEN, fake.address, clips=clips)
+            with Carrier(settings) as carrier:
+                ledger = await carrier.place_call(script(QUICK, HangUp()), from_=FROM, to=TO)
+        self.assertTrue(ledger.ok, ledger.complaints)
+        self.assertEqual(fake.hits_of("/rec/")[0].params["RecordingChannels"], "2")
+
+
+class OutboundCallTests(SimpleTestCase):
+    async def dial(self, fake: Server, *, callee: str = "answers", **fields: Any) -> CallLedger:
+        ended: asyncio.Future[CallLedger] = asyncio.get_running_loop().create_future()
+        settings = Settings(PUBLIC, ACCOUNT, TOKEN, fake.address, clips=clips, callee=callee)
+        with Carrier(settings) as carrier:
+            api = Api(carrier.account, TOKEN, carrier.dial(script(QUICK, HangUp()), ended.set_result))
+            with RestServer(api) as rest:
+                calls = client(rest.port).calls
+                await asyncio.to_thread(lambda: calls.create(to=FROM, from_=TO, **fields))
+                async with asyncio.timeout(5):
+                    return await ended
+
+    async def test_a_created_call_rings_is_answered_and_gets_its_twiml(self) -> None:
+        async with server(talk=greet_and_listen, pages={"/out/": xml(STREAM)}).running() as fake:
+            events = ["initiated", "ringing", "answered", "completed"]
+            status: dict[str, Any] = {"status_callback": f"{PUBLIC}/status/", "status_callback_event": events}
+            ledger = await self.dial(fake, url=f"{PUBLIC}/out/", **status)
+        self.assertTrue(ledger.ok, (ledger.complaints, ledger.failures))
+        (out,) = fake.hits_of("/out/")
+        self.assertEqual((out.params["Direction"], out.params["CallStatus"]), ("outbound-api", "in-progress"))
+        self.assertNotIn("StirVerstat", out.params)
+        self.assertEqual((out.params["To"], out.params["From"]), (FROM, TO))
+        self.assertEqual({hit.params["SequenceNumber"] for hit in fake.hits_of("/status/")}, set("0123"))
+
+    async def test_twiml_given_with_the_call_is_used(self) -> None:
+        async with server(talk=greet_and_listen).running() as fake:
+            ledger = await self.dial(fake, twiml=STREAM)
+        self.assertTrue(ledger.ok, (ledger.complaints, ledger.failures))
+        self.assertEqual(fake.hits, [])
+
+    async def test_nobody_answers(self) -> None:
+        async with server(talk=greet_and_listen).running() as fake:
+            ledger = await self.dial(
+                fake, callee="no-answer", url=f"{PUBLIC}/out/", status_callback=f"{PUBLIC}/status/"
+            )
+        self.assertEqual(ledger.status, "no-answer")
+        (status,) = fake.hits
+        self.assertEqual((status.target, status.params["CallStatus"]), ("/status/", "no-answer"))
