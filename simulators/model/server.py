@@ -24,6 +24,8 @@ from simulators.model.session import Session
 from simulators.model.settings import ModelSettings
 
 log = logging.getLogger(__name__)
+socket_log = logging.getLogger(f"{__name__}.socket")
+socket_log.setLevel(logging.WARNING)  # not a line for every connection
 PATH = "/v1/realtime"
 MAX_FRAME = 20 * 1024 * 1024  # an append of 15 MiB, and some
 NOTED_HEADERS = ("User-Agent", "OpenAI-Beta", "OpenAI-Safety-Identifier", "OpenAI-Organization", "OpenAI-Project")
@@ -90,7 +92,7 @@ class ModelServer:
     async def __aenter__(self) -> Self:
         self._server = await serve(
             self._serve, self.settings.host, self.settings.port, process_request=self._handshake,
-            compression=None, max_size=MAX_FRAME,
+            compression=None, logger=socket_log, max_size=MAX_FRAME,
         )  # fmt: skip
         self.port = next(iter(self._server.sockets)).getsockname()[1]
         return self

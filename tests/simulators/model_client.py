@@ -1,11 +1,11 @@
-"""A plain websocket client for the tests of the simulated model. It holds every server event against the SDK's types."""
+"""A plain websocket client for the tests of the simulated model. It checks every server event by the SDK's types."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from base64 import b64decode, b64encode
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, get_args
@@ -45,7 +45,7 @@ def extras(value: object, path: str = "") -> set[str]:
 
 
 def session(**changes: Any) -> Event:
-    """A correct session object; changes: `instructions`, `tools`, `turn_detection`, `transcription`, `input`, `output`."""
+    """A correct session object; its changes: instructions, tools, turn_detection, transcription, modalities, input ..."""
     detection = {
         "type": "server_vad", "threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 400,
         "create_response": True, "interrupt_response": True,
@@ -157,8 +157,10 @@ class Client:
 
 
 @asynccontextmanager
-async def dial(server: ModelServer, *, strict: bool = True, **headers: str) -> AsyncIterator[Client]:
-    wanted = {"Authorization": "Bearer key", **headers}
+async def dial(
+    server: ModelServer, *, strict: bool = True, headers: Mapping[str, str] | None = None
+) -> AsyncIterator[Client]:
+    wanted = {"Authorization": "Bearer key", **(headers or {})}
     async with connect(f"{server.url}?model=gpt-realtime-2.1", additional_headers=wanted, compression=None) as socket:
         client = Client(socket, server, strict=strict)
         try:
