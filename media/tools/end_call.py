@@ -7,16 +7,7 @@ DESCRIPTION = (
     "Say goodbye first; the call ends when the caller has heard it."
 )
 
-PARAMETERS: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "reason": {
-            "type": "string",
-            "enum": ["caller_said_goodbye", "task_done", "caller_not_understood", "abusive_caller"],
-        }
-    },
-    "additionalProperties": False,
-}
+PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
 async def run(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -36,7 +36,12 @@ def agent(**changes: Any) -> AgentSnapshot:
         "language": "en",
         "model": "",
         "transcription_model": "",
-        "turn_detection": {"type": "server_vad"},
+        "turn_detection": {
+            "type": "server_vad",
+            "threshold": 0.5,
+            "prefix_padding_ms": 300,
+            "silence_duration_ms": 500,
+        },
         "max_call_seconds": 600,
         "tools": ("end_call",),
     }

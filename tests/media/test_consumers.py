@@ -243,11 +243,8 @@ class AudioTests(StreamCase):
         for payload in sent:
             model.session.say(ModelAudio("resp_1", "item_1", payload))
 
-        def heard() -> bytes:
-            return b"".join(b64decode(message["media"]["payload"]) for message in stream.events("media"))
-
-        await eventually(lambda: len(heard()) >= 30 * 160)
-        self.assertEqual(heard(), b"".join(b64decode(payload) for payload in sent))
+        await eventually(lambda: len(stream.audio()) >= 30 * 160)
+        self.assertEqual(stream.audio(), b"".join(b64decode(payload) for payload in sent))
         self.assertTrue(stream.events("mark"))
         await stream.hang_up()
         await self.assert_over(stream)
@@ -290,8 +287,8 @@ class AudioTests(StreamCase):
         for number in range(20):
             for index, stream in enumerate(streams):
                 await stream.media(frame(1000 * index + number))
+        await eventually(lambda: all(len(model.session.of(ForwardAudio)) == 20 for model in models))
         for index, model in enumerate(models):
-            await eventually(lambda model=model: len(model.session.of(ForwardAudio)) == 20)
             heard = [command.payload for command in model.session.of(ForwardAudio)]
             self.assertEqual(heard, [frame(1000 * index + number) for number in range(20)])
         for stream in streams:

@@ -11,6 +11,7 @@ from media.engine.commands import (
     CloseStream,
     ForwardAudio,
     Greet,
+    ModelCommand,
     PlayAudio,
     Respond,
     SendMark,
@@ -37,7 +38,7 @@ class AudioLengthTests(SimpleTestCase):
 class ModelOutboxTests(SimpleTestCase):
     async def test_commands_leave_in_the_order_they_came(self) -> None:
         outbox = ModelOutbox()
-        sent = [Greet("Hello."), ForwardAudio(frame(1)), Respond()]
+        sent: list[ModelCommand] = [Greet("Hello."), ForwardAudio(frame(1)), Respond()]
         for command in sent:
             outbox.put(command)
         self.assertEqual(await take(outbox, 3), sent)

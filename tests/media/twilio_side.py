@@ -56,8 +56,10 @@ class TwilioStream:
         token: str | None = None,
         signed: str | None = "",
         headers: tuple[tuple[bytes, bytes], ...] = (),
+        echoes_marks: bool = False,  # as if all audio were played in no time
     ) -> None:
         issued_ticket, issued_token = issue(call_sid)
+        self.echoes_marks = echoes_marks
         self.call_sid = call_sid
         self.ticket = issued_ticket if ticket is None else ticket
         self.token = issued_token if token is None else token
@@ -122,3 +124,9 @@ class TwilioStream:
                 return
             assert "bytes" not in message, "Twilio refuses binary frames (31950)"
             self.received.append(json.loads(message["text"]))
+            if self.received[-1]["event"] == "mark" and self.echoes_marks:
+                await self._send_counted({"event": "mark", "mark": self.received[-1]["mark"]})
+
+    def audio(self) -> bytes:
+        """Everything we were given to play, decoded."""
+        return b"".join(base64.b64decode(message["media"]["payload"]) for message in self.events("media"))
