@@ -89,6 +89,8 @@ async def place(options: argparse.Namespace, settings: Settings) -> list[CallLed
         print(f"{number:3d} {line}" if options.calls > 1 else line, file=out, flush=True)
 
     with Carrier(settings, tell=tell) as carrier, ExitStack() as stack:
+        for signal_number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(signal_number, carrier.hang_up)
         if options.rest_port is not None:
             server = stack.enter_context(RestServer(Api(carrier.account, settings.auth_token), options.rest_port))
             print(f"REST API on http://127.0.0.1:{server.port}", file=out, flush=True)

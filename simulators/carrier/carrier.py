@@ -34,6 +34,7 @@ class Carrier:
         self._web = WebClient(settings)
         self._tell = tell
         self._updates: set[asyncio.Task[None]] = set()
+        self._calls: set[Call] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -43,6 +44,12 @@ class Carrier:
 
     def close(self) -> None:
         self._web.close()
+
+    def hang_up(self) -> None:
+        """Every caller hangs up now, in good order. Call it in the event loop of the calls."""
+        for call in self._calls:
+            call.tell("caller hangs up: told to stop")
+            call.commands.put_nowait(Over("caller", "told to stop"))
 
     async def place_call(self, script: Script | str, *, from_: str, to: str) -> CallLedger:
         """Someone calls the number: the whole call, by a script or its name. What went wrong is in the ledger."""
@@ -107,7 +114,11 @@ class Carrier:
             loop.call_soon_threadsafe(lambda: self._keep(call.recordings.begun(recording)))
 
         resource.update, resource.start_recording = update, start_recording
-        return await call.run(first)
+        self._calls.add(call)
+        try:
+            return await call.run(first)
+        finally:
+            self._calls.discard(call)
 
     def _update(self, call: Call, fields: dict[str, str]) -> None:
         if status := fields.get("Status"):

@@ -86,6 +86,20 @@ class CommandTests(SimpleTestCase):
         self.assertIn("complaint 31922 Stream url is not wss", err)
         self.assertIn("the call ended (agent, Hangup) during step 1 of quick, Listen", err)
 
+    async def test_told_to_stop_the_caller_hangs_up(self) -> None:
+        async with server(talk=greet_and_listen).running() as fake:
+            arguments = ["call", *common(fake), "--script", "demo", "--from", FROM, "--to", TO]
+            process = await start(*arguments)
+            assert process.stdout is not None
+            async with asyncio.timeout(15):
+                while b"agent speaking" not in await process.stdout.readline():
+                    pass
+                process.send_signal(signal.SIGTERM)
+                out, err = await process.communicate()
+        self.assertIn(b"call over: caller, told to stop; status completed", out)
+        self.assertEqual((process.returncode, err), (0, b""))
+        self.assertEqual(fake.peers[0].messages[-1]["event"], "stop")
+
     async def test_an_unknown_script_or_fault_is_a_usage_error(self) -> None:
         async with server().running() as fake:
             for options in (("--script", "opera"), ("--fault", "gravity")):
