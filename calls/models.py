@@ -88,12 +88,15 @@ class CallLog(models.Model):
     objects = CallLogQuerySet.as_manager()
 
     class Meta:
+        verbose_name = "call"
         ordering = ["-started_at", "-id"]
         indexes = [
             models.Index(fields=["business", "-started_at"], name="call_by_business_and_time"),
             models.Index(fields=["business", "status"], name="call_by_business_and_status"),
-            models.Index(fields=["from_number"], name="call_by_from_number"),
-            models.Index(fields=["to_number"], name="call_by_to_number"),
+            models.Index(fields=["-started_at", "-id"], name="call_by_time"),
+            # PostgreSQL finds the beginning of a number by this operator class only; others ignore it.
+            models.Index(fields=["from_number"], name="call_by_from_number", opclasses=["varchar_pattern_ops"]),
+            models.Index(fields=["to_number"], name="call_by_to_number", opclasses=["varchar_pattern_ops"]),
         ]
 
     def __str__(self) -> str:

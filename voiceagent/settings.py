@@ -67,7 +67,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 INSTALLED_APPS = [
     "daphne",
-    "django.contrib.admin",
+    "voiceagent",  # before admin: its templates replace some of admin's
+    "voiceagent.admin_config.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -77,7 +78,6 @@ INSTALLED_APPS = [
     "csp",
     "django_structlog",
     "django_celery_results",
-    "voiceagent",
     "businesses",
     "calls",
     "media",

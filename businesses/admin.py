@@ -1,0 +1,333 @@
+"""Pages to set up who answers: businesses, their agents and their numbers.
+
+An agent is edited by editing its draft, on the agent's own page; publishing freezes the draft as a version, which new
+calls use from then on. Published versions are shown and never changed.
+"""
+
+from __future__ import annotations
+
+import zoneinfo
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
+from django.db.models import Count, Exists, OuterRef, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+from django.utils import dateformat
+from django.utils.decorators import method_decorator
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.views.decorators.http import require_POST
+
+from businesses.models import Agent, AgentVersion, Business, Membership, PhoneNumber
+from businesses.tenancy import AgentFilter, BusinessFilter, TenantAdmin
+from businesses.tools import TOOLS
+
+if TYPE_CHECKING:
+    AnyStackedInline = admin.StackedInline[Any, Any]
+    AnyTabularInline = admin.TabularInline[Any, Any]
+    AnyModelForm = forms.ModelForm[Any]
+    AnyInlineFormSet = forms.BaseInlineFormSet[Any, Any, Any]
+else:
+    AnyStackedInline = admin.StackedInline
+    AnyTabularInline = admin.TabularInline
+    AnyModelForm = forms.ModelForm
+    AnyInlineFormSet = forms.BaseInlineFormSet
+
+
+def badge(text: object, kind: str = "") -> SafeString:
+    """A word in a rounded box. `kind` is good, live, warning, bad or empty (voiceagent/admin.css)."""
+    return format_html('<span class="badge{}">{}</span>', f" badge--{kind}" if kind else "", text)
+
+
+def local_time(moment: datetime | None, zone: zoneinfo.ZoneInfo) -> str:
+    """Write a moment as people of that zone read it, with the zone's name: 23 Nov 2026, 14:05:12 EST."""
+    if moment is None:
+        return ""
+    return dateformat.format(moment.astimezone(zone), "j M Y, H:i:s T")
+
+
+class BusinessForm(AnyModelForm):
+    time_zone = forms.ChoiceField(
+        choices=lambda: [(name, name) for name in sorted(zoneinfo.available_timezones())],
+        help_text="Times of calls are shown in this zone.",
+    )
+
+
+class MembershipInline(AnyTabularInline):
+    """Who sees the business. Superusers only: a member could otherwise let in anybody."""
+
+    model = Membership
+    extra = 0
+    autocomplete_fields = ["user"]
+    verbose_name_plural = "staff users who see this business"
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.is_superuser
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.is_superuser
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.is_superuser
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.is_superuser
+
+
+@admin.register(Business)
+class BusinessAdmin(TenantAdmin):
+    business_lookup = "pk"
+    form = BusinessForm
+    fields = ["name", "time_zone", "language", "forwarding_number", "is_active"]
+    inlines = [MembershipInline]
+    list_display = ["name", "time_zone", "language", "forwarding_number", "is_active"]
+    search_fields = ["name"]
+
+    # A business is a tenant of this server: making and removing one is not its staff's to do.
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return request.user.is_superuser and super().has_add_permission(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.is_superuser and super().has_delete_permission(request, obj)
+
+
+class DraftForm(AnyModelForm):
+    tools = forms.MultipleChoiceField(
+        choices=list(TOOLS.items()),
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="What the agent may do in a call, besides talking.",
+    )
+
+    class Meta:
+        widgets = {
+            "greeting": forms.Textarea(attrs={"rows": 2, "cols": 80}),
+            "instructions": forms.Textarea(attrs={"rows": 18, "cols": 80}),
+            "turn_detection": forms.Textarea(attrs={"rows": 9, "cols": 60, "spellcheck": "false"}),
+        }
+
+
+class DraftFormSet(AnyInlineFormSet):
+    """At most one form: the draft, or, where there is none, what the newest published version says.
+
+    The latter becomes a new draft when something in it was changed.
+    """
+
+    def clean(self) -> None:
+        """Hold the agent's row until the end of the request, so that two people cannot start a draft at once."""
+        super().clean()
+        if not self.instance.pk:
+            return
+        Agent.objects.select_for_update().get(pk=self.instance.pk)
+        starts_draft = any(form.has_changed() for form in self.extra_forms)
+        if starts_draft and self.instance.draft() is not None:
+            raise ValidationError(
+                "Somebody has just started a draft of this agent. Copy your text, then load this page again."
+            )
+
+    def save_new(self, form: Any, commit: bool = True) -> Any:
+        form.instance.number = self.instance.next_version_number()
+        return super().save_new(form, commit)
+
+
+class DraftInline(AnyStackedInline):
+    model = AgentVersion
+    form = DraftForm
+    formset = DraftFormSet
+    template = "admin/businesses/agent/draft.html"
+    extra = 1
+    max_num = 1
+    verbose_name = "draft"
+    fieldsets = [
+        (None, {"fields": ["greeting", "instructions", "voice", "language", "tools", "max_call_seconds"]}),
+        ("Speech model and turn detection", {"fields": ["model", "transcription_model", "turn_detection"]}),
+    ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AgentVersion]:
+        return super().get_queryset(request).filter(published_at__isnull=True)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("businesses.change_agentversion")
+
+
+@admin.register(Agent)
+class AgentAdmin(TenantAdmin):
+    business_lookup = "business"
+    fields = ["name", "business"]
+    inlines = [DraftInline]
+    list_display = ["name", "business", "calls_use", "draft_state", "numbers_count"]
+    list_filter = [BusinessFilter]
+    list_select_related = ["business"]
+    search_fields = ["name"]
+    change_form_template = "admin/businesses/agent/change_form.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Agent]:
+        published = AgentVersion.objects.filter(agent=OuterRef("pk"), published_at__isnull=False).order_by("-number")
+        drafts = AgentVersion.objects.filter(agent=OuterRef("pk"), published_at__isnull=True)
+        agents: QuerySet[Agent] = super().get_queryset(request)
+        return agents.annotate(
+            used_version=published.values("number")[:1],
+            has_draft=Exists(drafts),
+            how_many_numbers=Count("numbers"),
+        )
+
+    @admin.display(description="calls use", ordering="used_version")
+    def calls_use(self, agent: Any) -> SafeString:
+        if agent.used_version is None:
+            return badge("not published", "warning")
+        return format_html("version {}", agent.used_version)
+
+    @admin.display(description="draft")
+    def draft_state(self, agent: Any) -> SafeString | str:
+        return badge("draft") if agent.has_draft else ""
+
+    @admin.display(description="numbers", ordering="how_many_numbers")
+    def numbers_count(self, agent: Any) -> int:
+        count: int = agent.how_many_numbers
+        return count
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Not once it was published: the calls it took name its versions."""
+        if obj is not None and obj.published_version() is not None:
+            return False
+        return super().has_delete_permission(request, obj)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        # Calls in the log name versions of this agent: another business would see them as its own agent's.
+        return ["business"] if obj else []
+
+    def get_formset_kwargs(self, request: HttpRequest, obj: Any, inline: Any, prefix: str) -> dict[str, Any]:
+        kwargs: dict[str, Any] = super().get_formset_kwargs(request, obj, inline, prefix)
+        published = obj.published_version() if obj.pk else None
+        if published is not None:
+            kwargs["initial"] = [{name: getattr(published, name) for name in AgentVersion.CONTENT}]
+        return kwargs
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        agent = kwargs.get("obj")
+        if agent is not None:
+            published = list(agent.versions.filter(published_at__isnull=False))
+            for version in published:
+                version.published_here = local_time(version.published_at, agent.business.zone)
+            context["published_versions"] = published
+        context["can_publish"] = request.user.has_perm("businesses.change_agentversion")
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        if "_publish" in request.POST:
+            self._publish_draft(request, form.instance)
+
+    def _publish_draft(self, request: HttpRequest, agent: Agent) -> None:
+        if not request.user.has_perm("businesses.change_agentversion"):
+            raise PermissionDenied
+        draft = agent.draft()
+        if draft is None:
+            self.message_user(request, "Nothing to publish: there is no draft.", messages.WARNING)
+            return
+        draft.publish()
+        self.log_change(request, agent, f"Published version {draft.number}.")
+        self.message_user(request, f"Version {draft.number} is published: new calls use it.", messages.SUCCESS)
+
+    def response_change(self, request: HttpRequest, obj: Any) -> HttpResponse:
+        if "_publish" in request.POST:
+            return HttpResponseRedirect(reverse("admin:businesses_agent_change", args=[obj.pk]))
+        return super().response_change(request, obj)
+
+    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
+        if "_publish" in request.POST:
+            return HttpResponseRedirect(reverse("admin:businesses_agent_change", args=[obj.pk]))
+        return super().response_add(request, obj, post_url_continue)
+
+
+@admin.register(AgentVersion)
+class AgentVersionAdmin(TenantAdmin):
+    """One version, to be read. It has no entry in the index: the way to it is the agent's page, or a call's."""
+
+    business_lookup = "agent__business"
+    fields = ["agent", "number", "published_at", *AgentVersion.CONTENT]
+    list_display = ["__str__", "published_at"]
+    list_select_related = ["agent"]
+    change_form_template = "admin/businesses/agentversion/change_form.html"
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        context["can_start_draft"] = request.user.has_perm("businesses.add_agentversion")
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def get_urls(self) -> list[URLPattern]:
+        new_draft = self.admin_site.admin_view(self.new_draft)
+        return [
+            path("<path:object_id>/new-draft/", new_draft, name="businesses_agentversion_new_draft"),
+            *super().get_urls(),
+        ]
+
+    @method_decorator(require_POST)
+    def new_draft(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Start a draft that says what this version says, and show it on the agent's page."""
+        version = self.get_object(request, object_id)
+        if version is None:
+            raise Http404
+        if not request.user.has_perm("businesses.add_agentversion"):
+            raise PermissionDenied
+        with transaction.atomic():
+            agent = Agent.objects.select_for_update().get(pk=version.agent_id)
+            if agent.draft() is not None:
+                text, level = "There is a draft already. Publish it or delete it first.", messages.WARNING
+            else:
+                draft = agent.start_draft(version)
+                self.log_addition(request, draft, f"New draft from version {version.number}.")
+                text, level = f"This draft says what version {version.number} says.", messages.SUCCESS
+        self.message_user(request, text, level)
+        return HttpResponseRedirect(reverse("admin:businesses_agent_change", args=[agent.pk]))
+
+    def get_model_perms(self, request: HttpRequest) -> dict[str, bool]:
+        return {}
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Drafts only: a published version may be in use by a call that has no row yet."""
+        return (obj is None or not obj.is_published) and super().has_delete_permission(request, obj)
+
+
+class AgentChoiceField(forms.ModelChoiceField):  # type: ignore[type-arg]
+    def label_from_instance(self, agent: Any) -> str:
+        return f"{agent.name}, {agent.business}"
+
+
+@admin.register(PhoneNumber)
+class PhoneNumberAdmin(TenantAdmin):
+    business_lookup = "business"
+    fields = ["number", "business", "agent", "is_active"]
+    list_display = ["number", "business", "agent", "answered", "is_active"]
+    list_filter = [BusinessFilter, AgentFilter]
+    list_select_related = ["business", "agent"]
+    search_fields = ["number"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[PhoneNumber]:
+        published = AgentVersion.objects.filter(agent=OuterRef("agent"), published_at__isnull=False)
+        numbers: QuerySet[PhoneNumber] = super().get_queryset(request)
+        return numbers.annotate(can_answer=Exists(published))
+
+    @admin.display(description="answered")
+    def answered(self, number: Any) -> SafeString:
+        if not number.is_active:
+            return badge("switched off")
+        return badge("yes", "good") if number.can_answer else badge("agent not published", "warning")
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "agent":
+            kwargs["form_class"] = AgentChoiceField
+        field = super().formfield_for_foreignkey(db_field, request, **kwargs)
+        if db_field.name == "agent" and field is not None:
+            field.queryset = field.queryset.select_related("business")
+        return field
