@@ -18,7 +18,7 @@ def shield_tests() -> None:
         os.environ.pop(name, None)
     os.environ["VOICEAGENT_ENV_FILE"] = os.devnull
     var_dir = Path(__file__).resolve().parent / "var"
-    var_dir.mkdir(exist_ok=True)
+    var_dir.mkdir(mode=0o700, exist_ok=True)
     os.environ["VOICEAGENT_VAR"] = tempfile.mkdtemp(prefix="test-", dir=var_dir)
 
 

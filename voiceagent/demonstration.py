@@ -17,7 +17,7 @@ from calls.models import CallLog, ConversationTurn
 
 POLL_SECONDS = 0.2
 RECORD_SECONDS = 20.0  # for the record to be complete after the line is dead: a job may be tried again once
-CALL_SID = re.compile(r"^call (CA[0-9a-f]{32}) ")
+CALL_SID = re.compile(r"\bcall (CA[0-9a-f]{32}) from")
 
 
 class CallFailed(Exception):
@@ -31,13 +31,22 @@ class Said:
     index: int
     caller: str
     agent: str
+    heard: str
     heard_ms: int
     generated_ms: int
     interrupted: bool
 
     @classmethod
     def of(cls, turn: ConversationTurn) -> Said:
-        return cls(turn.turn_index, turn.user_text, turn.bot_reply, turn.heard_ms, turn.generated_ms, turn.interrupted)
+        return cls(
+            index=turn.turn_index,
+            caller=turn.user_text,
+            agent=turn.bot_reply,
+            heard=turn.heard_text,
+            heard_ms=turn.heard_ms,
+            generated_ms=turn.generated_ms,
+            interrupted=turn.interrupted,
+        )
 
 
 def lines_of(turn: Said, agent_name: str) -> list[str]:
@@ -45,11 +54,11 @@ def lines_of(turn: Said, agent_name: str) -> list[str]:
     lines = []
     if turn.caller:
         lines += _spoken("Caller", turn.caller)
-    if turn.agent:
-        cut = ""
-        if turn.interrupted:
-            cut = f"  [cut off after {turn.heard_ms / 1000:.1f} of {turn.generated_ms / 1000:.1f} s]"
-        lines += _spoken(agent_name, turn.agent + cut)
+    if turn.interrupted:
+        cut = f"[cut off after {turn.heard_ms / 1000:.1f} of {turn.generated_ms / 1000:.1f} s]"
+        lines += _spoken(agent_name, f"{turn.heard} {cut}".strip())
+    elif turn.agent:
+        lines += _spoken(agent_name, turn.agent)
     return lines
 
 
@@ -128,7 +137,7 @@ class Carrier:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.narration.append(line.rstrip())
-            if not self.call_sid and (found := CALL_SID.match(line)):
+            if not self.call_sid and (found := CALL_SID.search(line)):
                 self.call_sid = found[1]
 
 

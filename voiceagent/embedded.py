@@ -19,7 +19,7 @@ def secret(name: str, var_dir: Path, *, length: int = 48, prefix: str = "") -> s
     """Return the secret kept in var/<name>, made at first use of `length` random bytes; readable by this user only."""
     path = var_dir / name
     if not path.exists():
-        var_dir.mkdir(parents=True, exist_ok=True)
+        var_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # also the database with what was said
         # Write aside and link: of two processes that start at once, one wins and both read the same secret.
         with tempfile.NamedTemporaryFile("w", dir=var_dir, delete=False) as new:
             new.write(prefix + secrets.token_hex(length) if prefix else secrets.token_urlsafe(length))
