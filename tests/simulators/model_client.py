@@ -45,7 +45,7 @@ def extras(value: object, path: str = "") -> set[str]:
 
 
 def session(**changes: Any) -> Event:
-    """A correct session object; its changes: instructions, tools, turn_detection, transcription, modalities, input ..."""
+    """A correct session object; changes: instructions, tools, turn_detection, transcription, modalities, input."""
     detection = {
         "type": "server_vad", "threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 400,
         "create_response": True, "interrupt_response": True,
