@@ -7,7 +7,6 @@ calls use from then on. Published versions are shown and never changed.
 from __future__ import annotations
 
 import zoneinfo
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -17,12 +16,12 @@ from django.db import transaction
 from django.db.models import Count, Exists, OuterRef, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
-from django.utils import dateformat
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
+from businesses.local_time import date_and_time
 from businesses.models import Agent, AgentVersion, Business, Membership, PhoneNumber
 from businesses.tenancy import AgentFilter, BusinessFilter, TenantAdmin
 from businesses.tools import TOOLS
@@ -42,13 +41,6 @@ else:
 def badge(text: object, kind: str = "") -> SafeString:
     """A word in a rounded box. `kind` is good, live, warning, bad or empty (voiceagent/admin.css)."""
     return format_html('<span class="badge{}">{}</span>', f" badge--{kind}" if kind else "", text)
-
-
-def local_time(moment: datetime | None, zone: zoneinfo.ZoneInfo) -> str:
-    """Write a moment as people of that zone read it, with the zone's name: 23 Nov 2026, 14:05:12 EST."""
-    if moment is None:
-        return ""
-    return dateformat.format(moment.astimezone(zone), "j M Y, H:i:s T")
 
 
 class BusinessForm(AnyModelForm):
@@ -213,7 +205,7 @@ class AgentAdmin(TenantAdmin):
         if agent is not None:
             published = list(agent.versions.filter(published_at__isnull=False))
             for version in published:
-                version.published_here = local_time(version.published_at, agent.business.zone)
+                version.published_here = date_and_time(version.published_at, agent.business.zone)
             context["published_versions"] = published
         context["can_publish"] = request.user.has_perm("businesses.change_agentversion")
         return super().render_change_form(request, context, *args, **kwargs)

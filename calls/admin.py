@@ -1,0 +1,227 @@
+"""What an operator opens all day: the list of calls, and each call as a conversation. Read-only: calls.services writes.
+
+Both pages take a fixed number of queries, whatever they show. Times are in the zone of the call's business.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Count, IntegerField, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from businesses.admin import badge
+from businesses.local_time import date_and_time
+from businesses.tenancy import AgentFilter, AnyModelAdmin, BusinessFilter, TenantAdmin
+from calls import conversation
+from calls.models import TERMINAL_STATUSES, CallLog, CallStatus, ConversationTurn, EndedReason, RefusedFact
+
+_STATUS_BADGES = {
+    CallStatus.COMPLETED: "good",
+    CallStatus.IN_PROGRESS: "live",
+    CallStatus.RINGING: "live",
+    CallStatus.FAILED: "bad",
+    CallStatus.BUSY: "warning",
+    CallStatus.NO_ANSWER: "warning",
+    CallStatus.CANCELED: "warning",
+}
+_BAD_ENDS = {
+    EndedReason.MODEL_FAILED,
+    EndedReason.STREAM_LOST,
+    EndedReason.NEVER_CONNECTED,
+    EndedReason.SERVER_STOPPED,
+}
+
+
+class ReadOnly(AnyModelAdmin):
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class CallAgentFilter(AgentFilter):
+    lookup = "agent_version__agent"
+
+
+class WhenFilter(admin.SimpleListFilter):
+    """Spans that end now, so that they mean the same in every business's zone."""
+
+    title = "time"
+    parameter_name = "when"
+    spans = {"day": ("Last 24 hours", 1), "week": ("Last 7 days", 7), "month": ("Last 30 days", 30)}
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(key, title) for key, (title, _) in self.spans.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[CallLog]) -> QuerySet[CallLog]:
+        value = self.value()
+        if value is None:
+            return queryset
+        if value not in self.spans:
+            return queryset.none()
+        return queryset.filter(started_at__gte=timezone.now() - timedelta(days=self.spans[value][1]))
+
+
+@admin.register(CallLog)
+class CallLogAdmin(TenantAdmin, ReadOnly):
+    business_lookup = "business"
+    fields = ["call_sid"]  # the page has a template of its own: admin only has to know one field
+    list_display = ["started", "numbers", "business_and_agent", "state", "ending", "length", "turns_here"]
+    list_display_links = ["started"]
+    list_filter = [WhenFilter, "status", BusinessFilter, CallAgentFilter, "direction", "ended_reason"]
+    list_per_page = 50
+    list_max_show_all = 0
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    search_fields = ["call_sid"]  # shows the box; get_search_results says what is searched
+    search_help_text = "A phone number (from its beginning, with or without +) or a CallSid."
+    actions = None
+    change_form_template = "admin/calls/calllog/change_form.html"
+
+    class Media:
+        css = {"all": ["calls/admin.css"]}
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[CallLog]:
+        calls: QuerySet[CallLog] = super().get_queryset(request)
+        # A subquery and no join: it is counted for the rows of the page, not for all that match.
+        turns = ConversationTurn.objects.filter(call=OuterRef("pk")).order_by().values("call")
+        count = Subquery(turns.annotate(count=Count("pk")).values("count"), output_field=IntegerField())
+        return (
+            calls.select_related("business", "agent_version__agent")
+            .annotate(turn_count=Coalesce(count, 0))
+            .defer("transcript")  # its turns say the same
+        )
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Find calls by the beginning of a number or of the CallSid: each of the three has an index for that."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        match = Q(call_sid__startswith=term) | Q(from_number__startswith=term) | Q(to_number__startswith=term)
+        digits = re.sub(r"[\s().+/-]", "", term)
+        if digits.isascii() and digits.isdigit():
+            number = f"+{digits.removeprefix('00')}"
+            match |= Q(from_number__startswith=number) | Q(to_number__startswith=number)
+        return queryset.filter(match), False
+
+    @admin.display(description="started", ordering="started_at")
+    def started(self, call: CallLog) -> SafeString:
+        when = date_and_time(call.started_at or call.created_at, call.business.zone)
+        return format_html('{}<span class="second">{}</span>', when, str(call))
+
+    @admin.display(description="from / to", ordering="from_number")
+    def numbers(self, call: CallLog) -> SafeString:
+        return format_html(
+            '{}<span class="second">{} to {}</span>',
+            call.from_number or "unknown",
+            call.get_direction_display().lower(),
+            call.to_number or "unknown",
+        )
+
+    @admin.display(description="business / agent", ordering="business__name")
+    def business_and_agent(self, call: CallLog) -> SafeString:
+        version = call.agent_version
+        agent = f"{version.agent.name}, version {version.number}" if version else "no agent"
+        return format_html('{}<span class="second">{}</span>', call.business, agent)
+
+    @admin.display(description="status", ordering="status")
+    def state(self, call: CallLog) -> SafeString:
+        return status_badge(call)
+
+    @admin.display(description="how it ended", ordering="ended_reason")
+    def ending(self, call: CallLog) -> SafeString | str:
+        return ending(call)
+
+    @admin.display(description="duration", ordering="duration_seconds")
+    def length(self, call: CallLog) -> str:
+        return conversation.minutes(call.duration_seconds)
+
+    @admin.display(description="turns")
+    def turns_here(self, call: Any) -> SafeString | str:
+        if call.is_complete or call.status not in TERMINAL_STATUSES:
+            return str(call.turn_count)
+        of_all = f" of {call.expected_turns}" if call.expected_turns is not None else ""
+        return format_html(
+            '{}{}<span class="second">{}</span>', call.turn_count, of_all, badge("incomplete", "warning")
+        )
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        call = kwargs.get("obj")
+        if call is not None:
+            context.update(call_page(call))
+        return super().render_change_form(request, context, *args, **kwargs)
+
+
+@admin.register(RefusedFact)
+class RefusedFactAdmin(ReadOnly):
+    """For superusers: which business a refused fact belongs to is just what is not known."""
+
+    list_display = ["created_at", "kind", "call_sid", "claimed_business_id", "reason"]
+    list_filter = ["kind"]
+    search_fields = ["call_sid"]
+
+
+def status_badge(call: CallLog) -> SafeString:
+    return badge(call.get_status_display(), _STATUS_BADGES.get(CallStatus(call.status), ""))
+
+
+def ending(call: CallLog) -> SafeString | str:
+    if call.ended_reason in _BAD_ENDS:
+        return badge(call.get_ended_reason_display(), "bad")
+    return call.get_ended_reason_display() or "-"
+
+
+def call_page(call: Any) -> dict[str, Any]:
+    """Return what the template of a call's page shows: facts as (name, value) and turns as conversation.TurnView."""
+    zone = call.business.zone
+    turns = list(conversation.read(call.turns.order_by("turn_index"), call.started_at, zone))
+    is_over = call.status in TERMINAL_STATUSES
+    after = (call.expected_turns or 0) - (turns[-1].index + 1 if turns else 0)
+    return {
+        "title": f"Call from {call.from_number or 'an unknown number'}",
+        "subtitle": date_and_time(call.started_at or call.created_at, zone),
+        "turns": turns,
+        "agent_name": call.agent_version.agent.name if call.agent_version else "Agent",
+        "is_live": not is_over,
+        "is_incomplete": is_over and not call.is_complete,
+        "missing_turns": sum(turn.missing_before for turn in turns) + max(after, 0),
+        "missing_after": max(after, 0),
+        "status_badge": status_badge(call),
+        "ending": ending(call),
+        "facts": _facts(call, zone, len(turns)),
+        "ids": [
+            ("CallSid", call.call_sid),
+            ("StreamSid", call.stream_sid),
+            ("AccountSid", call.account_sid),
+            ("Model session", call.model_session_id),
+        ],
+    }
+
+
+def _facts(call: CallLog, zone: Any, turn_count: int) -> list[tuple[str, object]]:
+    turns = turn_count if call.expected_turns in (None, turn_count) else f"{turn_count} of {call.expected_turns}"
+    return [
+        ("From", call.from_number or "unknown"),
+        ("To", call.to_number or "unknown"),
+        ("Direction", call.get_direction_display()),
+        ("Business", call.business),
+        ("Started", date_and_time(call.started_at, zone) or "-"),
+        ("Ended", date_and_time(call.ended_at, zone) or "-"),
+        ("Duration", conversation.minutes(call.duration_seconds)),
+        ("Turns", turns),
+        ("Interruptions", call.interruptions),
+    ]

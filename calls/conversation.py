@@ -1,0 +1,125 @@
+"""A call as it is read: its turns with their times, and of each answer what was heard and what was cut off. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from typing import Protocol
+
+from businesses.local_time import time_of_day
+
+
+class Turn(Protocol):
+    """What of a ConversationTurn is read here."""
+
+    turn_index: int
+    user_text: str
+    bot_reply: str
+    heard_text: str
+    generated_ms: int
+    heard_ms: int
+    interrupted: bool
+    started_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnView:
+    """One turn to be shown. Texts are as stored, unescaped; an empty note means there is nothing to remark."""
+
+    index: int
+    missing_before: int  # turns that should stand before this one and are not here
+    clock: str  # time of day in the business's zone, or empty
+    offset: str  # since the start of the call, m:ss, or empty
+    caller: str
+    caller_note: str
+    heard: str
+    unheard: str
+    agent_note: str
+    interruption: str
+
+    @property
+    def is_greeting(self) -> bool:
+        return self.index == 0 and not self.caller
+
+
+def read(turns: Iterable[Turn], started_at: datetime | None, zone: tzinfo) -> Iterator[TurnView]:
+    """Yield a view of each turn, in the order given. Times are shown in `zone`; offsets count from `started_at`."""
+    expected = 0
+    for turn in turns:
+        heard, unheard = heard_and_unheard(turn)
+        yield TurnView(
+            index=turn.turn_index,
+            missing_before=max(turn.turn_index - expected, 0),
+            clock=time_of_day(turn.started_at, zone),
+            offset=_offset(turn.started_at, started_at),
+            caller=turn.user_text.strip(),
+            caller_note=_caller_note(turn),
+            heard=heard,
+            unheard=unheard,
+            agent_note=_agent_note(turn),
+            interruption=_interruption(turn),
+        )
+        expected = turn.turn_index + 1
+
+
+def heard_and_unheard(turn: Turn) -> tuple[str, str]:
+    """Split an answer where the caller cut in. `heard_text` may differ from it in spaces only."""
+    reply = turn.bot_reply.strip()
+    if not turn.interrupted:
+        return reply or turn.heard_text.strip(), ""
+    words = [re.escape(word) for word in turn.heard_text.split()]
+    if not words:
+        return ("", reply) if turn.heard_ms == 0 else (reply, "")
+    beginning = re.match(r"\s+".join(words), reply)
+    if beginning is None:  # the two were written down differently: what was heard counts
+        return turn.heard_text.strip(), ""
+    return beginning.group(), reply[beginning.end() :].strip()
+
+
+def minutes(seconds: int | float | None) -> str:
+    """Write a length of time as m:ss, or h:mm:ss from an hour on; a hyphen for none."""
+    if seconds is None:
+        return "-"
+    whole = max(int(seconds), 0)
+    hours, rest = divmod(whole, 3600)
+    if hours:
+        return f"{hours}:{rest // 60:02}:{rest % 60:02}"
+    return f"{rest // 60}:{rest % 60:02}"
+
+
+def _offset(moment: datetime | None, start: datetime | None) -> str:
+    if moment is None or start is None:
+        return ""
+    return minutes((moment - start).total_seconds())
+
+
+def _caller_note(turn: Turn) -> str:
+    if turn.user_text.strip() or turn.turn_index == 0:
+        return ""
+    return "No transcript of what the caller said."
+
+
+def _agent_note(turn: Turn) -> str:
+    if turn.bot_reply.strip() or turn.heard_text.strip():
+        if turn.interrupted and turn.heard_ms and not turn.heard_text.strip():
+            return "It is not known which words of this were heard."
+        return ""
+    if turn.generated_ms:
+        return f"The agent spoke for {_seconds(turn.generated_ms)}, but there is no transcript of it."
+    return "The agent did not answer."
+
+
+def _interruption(turn: Turn) -> str:
+    if not turn.interrupted:
+        return ""
+    if not turn.generated_ms:
+        return "Interrupted."
+    if not turn.heard_ms:
+        return f"Interrupted before any of its {_seconds(turn.generated_ms)} was heard."
+    return f"Interrupted after {_seconds(turn.heard_ms)} of {_seconds(turn.generated_ms)}."
+
+
+def _seconds(milliseconds: int) -> str:
+    return f"{milliseconds / 1000:.1f} s"
