@@ -83,6 +83,7 @@ class Call:
                 await self._finish(Over("line", f"callee: {self.settings.callee}", self.settings.callee))
                 return self.ledger
             self._move("answered")
+            self.status_callbacks.machine_detection()
         document = first or await self.fetch_first()
         if document is None or not document.usable:
             await self._finish(Over(*self._not_answered()))

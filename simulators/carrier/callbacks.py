@@ -4,9 +4,10 @@ Source: twilio.com/docs/voice/api/call-resource.
 """
 
 import asyncio
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from simulators.carrier.call import Call
@@ -27,6 +28,29 @@ class StatusCallbacks:
         """initiated, ringing or answered has happened."""
         if self._wanted(name):
             self._put(self._params(STATUS_OF_EVENT[name]))
+
+    def machine_detection(self) -> None:
+        """The call was answered: by whom is reported a little later, if that was asked for."""
+        if self._call.settings.amd_callback:
+            self._start(self._detect())
+
+    async def _detect(self) -> None:
+        call, settings = self._call, self._call.settings
+        await asyncio.sleep(settings.amd_ms / 1000)
+        params = {
+            "CallSid": call.ledger.call_sid,
+            "AccountSid": call.ledger.account_sid,
+            "AnsweredBy": settings.answered_by,
+            "MachineDetectionDuration": str(settings.amd_ms),
+        }
+        answer = await call.request("amd", "POST", settings.absolute(settings.amd_callback), params)
+        if not answer.ok:
+            call.error(11200, f"machine detection callback answered {answer.status or answer.error}", fault=True)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
 
     async def final(self, status: str, duration_seconds: int) -> None:
         """The call has ended; returns when the server has answered."""
@@ -61,9 +85,7 @@ class StatusCallbacks:
         if self._call.settings.faults.status_shuffle:
             self._kept.append(params)
             return
-        task = asyncio.create_task(self._send(params))
-        self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
+        self._start(self._send(params))
 
     async def _send(self, params: dict[str, str]) -> None:
         call, faults = self._call, self._call.settings.faults

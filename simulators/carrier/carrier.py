@@ -93,6 +93,7 @@ class Carrier:
             status_path=fields.get("StatusCallback", ""),
             status_events=tuple(fields.get("StatusCallbackEvent", "completed").split()),
             fallback_path=fields.get("FallbackUrl", ""),
+            amd_callback=fields.get("AsyncAmdStatusCallback", "") if fields.get("AsyncAmd") == "true" else "",
         )
 
     async def _run(

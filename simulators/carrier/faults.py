@@ -16,6 +16,7 @@ class Faults:
     status_shuffle: bool = False  # all kept back to the end and sent in a random order
     status_delay_ms: int = 0  # each this much later
     status_missing: bool = False  # none at all
+    recording_delay_ms: int = 0  # the last recording callback this much after the end of the call
     completed_before_stop: bool = False  # `completed` is sent and answered before the stream stops
     no_stop: bool = False  # a hang-up closes the socket without a `stop`
     half_open_at_ms: int = 0  # from here the carrier neither reads nor writes, the socket stays open

@@ -107,7 +107,11 @@ class DigitRecord:
 
 @dataclass(slots=True)
 class StreamLedger:
-    """One media stream. `caller_audio_sha256` is over the decoded payloads of all media messages sent, in order."""
+    """One media stream. `caller_audio_sha256` is over the decoded payloads of all media messages sent, in order.
+
+    A server that closes the stream does not read what was on its way by then: `recent_sha256` has the digests of the
+    last second, by the number of bytes, so that what it did read can be checked too.
+    """
 
     stream_sid: str
     url: str
@@ -126,6 +130,7 @@ class StreamLedger:
     frames_late: int = 0  # sent more than one frame after their time
     caller_audio_bytes: int = 0
     caller_audio_sha256: str = hashlib.sha256().hexdigest()
+    recent_sha256: dict[int, str] = field(default_factory=dict)
     agent_audio_bytes: int = 0
     agent_audio_discarded_bytes: int = 0
     agent_messages: int = 0
@@ -181,7 +186,7 @@ class CallLedger:
         return [utterance for stream in self.streams for utterance in stream.utterances]
 
     def requests_of(self, kind: str) -> list[WebRequest]:
-        """All requests of one kind: voice, action, redirect, status, stream-status, recording, dial, fallback, api."""
+        """All requests of one kind: voice, action, redirect, status, stream-status, recording, dial, fallback, api, amd."""
         return [request for request in self.requests if request.kind == kind]
 
     def complain(self, code: int, what: str, detail: str = "") -> None:

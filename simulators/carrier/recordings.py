@@ -1,5 +1,6 @@
 """Recordings of one call: begun by TwiML or the REST API, complete when the call is, reported by callback."""
 
+import asyncio
 import io
 import wave
 from typing import TYPE_CHECKING
@@ -47,6 +48,8 @@ class CallRecordings:
 
     async def finish(self) -> None:
         """The call is over: every recording gets its audio and its last callback."""
+        if self._account.recordings_of(self._call.ledger.call_sid):
+            await asyncio.sleep(self._call.settings.faults.recording_delay_ms / 1000)
         for recording in self._account.recordings_of(self._call.ledger.call_sid):
             if recording.duration is None:
                 recording.tracks = tracks(self._call.streams)

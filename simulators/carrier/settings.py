@@ -52,6 +52,9 @@ class Settings:
     read_timeout: float = 15.0
     max_call_seconds: float = 600.0
     callee: str = "answers"  # of a call made through the API: answers, busy, no-answer, failed
+    amd_callback: str = ""  # of a call made through the API with asynchronous machine detection
+    answered_by: str = "human"
+    amd_ms: int = 1000  # how long the verdict takes: it may come before or after the stream starts
     dial_status: str = "completed"  # how a transfer ends: completed, busy, no-answer, failed
     dial_seconds: float = 2.0
     failed_webhook_status: str = "completed"  # the caller heard an application error; unverified

@@ -16,7 +16,7 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from simulators.carrier.audio import FRAME_MS
+from simulators.carrier.audio import BYTES_PER_SECOND, FRAME_MS
 from simulators.carrier.ears import Ears
 from simulators.carrier.faults import Faults
 from simulators.carrier.ledger import CallLedger, DigitRecord, MarkRecord, StreamLedger
@@ -137,18 +137,22 @@ class MediaStream:
             "customParameters": self.ledger.custom_parameters,
         }
 
-    async def _send(self, message: dict[str, Any], *, counted: bool = True) -> None:
+    async def _send(self, message: dict[str, Any], *, counted: bool = True) -> bool:
+        """False if the message did not leave: the socket is closed, and `_listen` sees that too and ends the stream."""
         if self._muted:
-            return
+            return False
         async with self._sending:
             if counted:
                 self._sequence += 1
                 message |= {"sequenceNumber": str(self._sequence), "streamSid": self.ledger.stream_sid}
             before = self._loop.time()
-            with suppress(ConnectionClosed):  # `_listen` sees the close too and ends the stream
+            try:
                 await self._socket.send(json.dumps(message, separators=(",", ":")))
+            except ConnectionClosed:
+                return False
         if self._loop.time() - before > SLOW_SERVER_SECONDS:
             self._call.complain(31930, "the server reads too slowly")
+        return True
 
     async def _speak(self) -> None:
         faults = self._faults
@@ -174,17 +178,23 @@ class MediaStream:
         jitter = self._faults.timestamp_jitter_ms
         timestamp = max(0, due_ms + self._environment.rng.randint(-jitter, jitter))
         self._chunk += 1
-        self._sha.update(audio)
-        self.caller_audio += audio
-        self.ledger.frames_sent += 1
-        self.ledger.caller_audio_bytes += len(audio)
         media = {
             "track": "inbound",
             "chunk": str(self._chunk),
             "timestamp": str(timestamp),
             "payload": base64.b64encode(audio).decode(),
         }
-        await self._send({"event": "media", "media": media})
+        if await self._send({"event": "media", "media": media}):
+            self._count(audio)
+
+    def _count(self, audio: bytes) -> None:
+        ledger = self.ledger
+        self._sha.update(audio)
+        self.caller_audio += audio
+        ledger.frames_sent += 1
+        ledger.caller_audio_bytes += len(audio)
+        ledger.recent_sha256[ledger.caller_audio_bytes] = self._sha.hexdigest()
+        ledger.recent_sha256.pop(ledger.caller_audio_bytes - BYTES_PER_SECOND, None)
 
     def _tick(self, *, alive: bool) -> None:
         ticked, self._ticked = self._ticked, self._loop.create_future()

@@ -134,6 +134,9 @@ class WholeCallTests(SimpleTestCase):
         audio = b"".join(payloads)
         self.assertEqual(ledger.stream.caller_audio_bytes, len(audio))
         self.assertEqual(ledger.stream.caller_audio_sha256, hashlib.sha256(audio).hexdigest())
+        self.assertEqual(len(ledger.stream.recent_sha256), min(50, len(payloads)))
+        for size, digest in ledger.stream.recent_sha256.items():
+            self.assertEqual(digest, hashlib.sha256(audio[:size]).hexdigest())
         for utterance in ledger.utterances:
             spoken = audio[round(utterance.start_ms * 8) : round((utterance.end_ms or 0) * 8)]
             self.assertEqual(spoken, CLIPS[utterance.clip].audio)

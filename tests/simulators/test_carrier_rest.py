@@ -5,6 +5,7 @@ import base64
 import http.client
 import io
 import json
+import time
 import wave
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +24,7 @@ from simulators.carrier.ledger import CallLedger
 from simulators.carrier.rest import Api, RestServer
 from simulators.carrier.script import HangUp, WaitForEnd
 from simulators.carrier.settings import Settings
-from tests.simulators.carrier_server import ACCOUNT, BYE, PUBLIC, STREAM, TOKEN, Peer, Server, clips, xml
+from tests.simulators.carrier_server import ACCOUNT, BYE, PUBLIC, STREAM, TOKEN, Hit, Peer, Reply, Server, clips, xml
 from tests.simulators.test_carrier_call import FROM, QUICK, TO, greet_and_listen, script, server
 
 BASE = f"/2010-04-01/Accounts/{ACCOUNT}"
@@ -259,9 +260,9 @@ class LiveCallTests(SimpleTestCase):
 
 
 class OutboundCallTests(SimpleTestCase):
-    async def dial(self, fake: Server, *, callee: str = "answers", **fields: Any) -> CallLedger:
+    async def dial(self, fake: Server, *, callee: str = "answers", amd_ms: int = 0, **fields: Any) -> CallLedger:
         ended: asyncio.Future[CallLedger] = asyncio.get_running_loop().create_future()
-        settings = Settings(PUBLIC, ACCOUNT, TOKEN, fake.address, clips=clips, callee=callee)
+        settings = Settings(PUBLIC, ACCOUNT, TOKEN, fake.address, clips=clips, callee=callee, amd_ms=amd_ms)
         with Carrier(settings) as carrier:
             api = Api(carrier.account, TOKEN, carrier.dial(script(QUICK, HangUp()), ended.set_result))
             with RestServer(api) as rest:
@@ -287,6 +288,33 @@ class OutboundCallTests(SimpleTestCase):
             ledger = await self.dial(fake, twiml=STREAM)
         self.assertTrue(ledger.ok, (ledger.complaints, ledger.failures))
         self.assertEqual(fake.hits, [])
+
+    async def test_who_answered_is_reported_before_or_after_the_stream_starts(self) -> None:
+        for delay, streams in ((0, 0), (300, 1)):
+            with self.subTest(delay):
+                opened: list[int] = []
+                fake = server(talk=greet_and_listen, pages={"/out/": xml(STREAM)})
+
+                def verdict(hit: Hit, fake: Server = fake, opened: list[int] = opened) -> Reply:
+                    opened.append(len(fake.handshakes))
+                    return 204, "", {}
+
+                def slow_twiml(hit: Hit) -> Reply:
+                    time.sleep(0.1)
+                    return xml(STREAM)
+
+                fake.pages |= {"/amd/": verdict, "/out/": slow_twiml}
+                amd = {
+                    "machine_detection": "Enable",
+                    "async_amd": "true",
+                    "async_amd_status_callback": f"{PUBLIC}/amd/",
+                }
+                async with fake.running():
+                    ledger = await self.dial(fake, amd_ms=delay, url=f"{PUBLIC}/out/", **amd)
+                self.assertTrue(ledger.ok, (ledger.complaints, ledger.failures))
+                self.assertEqual(opened, [streams])
+                (hit,) = fake.hits_of("/amd/")
+                self.assertEqual((hit.params["AnsweredBy"], hit.params["CallSid"]), ("human", ledger.call_sid))
 
     async def test_nobody_answers(self) -> None:
         async with server(talk=greet_and_listen).running() as fake:
