@@ -58,7 +58,8 @@ log = structlog.get_logger(__name__)
 
 LAST_WORDS_SECONDS = 3.0  # how long the writers get to send what is left (closing frames) once a call is over
 BROKEN = "stream_lost"  # how a call ended that we broke ourselves (calls.models.EndedReason): so it is for the caller
-NORMAL_CLOSE, POLICY_CLOSE = 1000, 1008  # RFC 6455 §7.4.1
+NORMAL_CLOSE = 1000
+NEVER_STARTED_CLOSE = 4008  # see media.consumers
 
 
 class CarrierSocket(Protocol):
@@ -270,7 +271,7 @@ class CallBridge:
         while True:
             command = await self._carrier_outbox.get()
             if isinstance(command, CloseStream):
-                await self._carrier.close_with(NORMAL_CLOSE if self._stream_sid else POLICY_CLOSE)
+                await self._carrier.close_with(NORMAL_CLOSE if self._stream_sid else NEVER_STARTED_CLOSE)
                 return
             await self._carrier.send_text(wire.encode(command, self._stream_sid))
 

@@ -26,7 +26,9 @@ log = structlog.get_logger(__name__)
 
 MAX_MESSAGE_CHARS = 64 * 1024  # a frame of 20 ms has about 400
 MAX_MALFORMED = 50  # then this is not Twilio
-UNSUPPORTED_DATA, POLICY_VIOLATION, TOO_BIG = 1003, 1008, 1009  # RFC 6455 §7.4.1
+# 1003, 1008 and 1009 of RFC 6455 §7.4.1, moved to its private range: daphne lets an application send 1000 or 3000 to
+# 4999 only, and raises on anything else.
+UNSUPPORTED_DATA, POLICY_VIOLATION, TOO_BIG = 4003, 4008, 4009
 
 
 class StreamRefused(Exception):

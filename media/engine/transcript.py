@@ -23,6 +23,7 @@ class _Item:
     role: str  # "user", "assistant", or else: it holds the chain together and has no text
     started: float
     ended: float
+    previous: str | None = None  # the item it follows, known or not
     text: str = ""
     settled: bool = False  # caller only: the text is here, or will not come
     settle_by: float = 0.0
@@ -44,9 +45,8 @@ def heard_part(text: str, heard_ms: int, generated_ms: int) -> str:
 class Transcript:
     def __init__(self, grace_seconds: float) -> None:
         self._grace_seconds = grace_seconds
-        self._chain: list[str] = []
         self._items: dict[str, _Item] = {}
-        self._waiting: dict[str, list[str]] = {}  # items that came before the one they follow
+        self._order: list[_Item] = []  # as `_in_order` found it; empty: to be found anew
         self._speech_started: dict[str, float] = {}  # the caller's items to come
         self._speech_stopped: dict[str, float] = {}
         self._saved: dict[int, Turn] = {}
@@ -58,8 +58,8 @@ class Transcript:
         item = self._item(item_id, role, now)
         if text and item.role == "user":
             self.caller_said(item_id, text, now)
-        if previous is not None and previous != item_id:
-            self._place(item_id, previous)
+        if previous is not None and item.previous is None:
+            self._place(item, previous)
 
     def speech_started(self, item_id: str, now: float) -> None:
         self._speech_started.setdefault(item_id, now)
@@ -146,8 +146,7 @@ class Transcript:
     def _exchanges(self) -> Iterator[tuple[_Item | None, list[_Item]]]:
         caller: _Item | None = None
         answers: list[_Item] = []
-        for item_id in self._chain:
-            item = self._items[item_id]
+        for item in self._in_order():
             if item.role == "user":
                 yield caller, answers
                 caller, answers = item, []
@@ -174,20 +173,35 @@ class Transcript:
             ended = self._speech_stopped.get(item_id, now)
             item = _Item(item_id, role, started, ended, settle_by=now + self._grace_seconds)
             self._items[item_id] = item
-            self._chain.append(item_id)
-            for follower in self._waiting.pop(item_id, ()):
-                self._move_behind(follower, item_id)
+            self._order = []
         return item
 
-    def _place(self, item_id: str, previous: str) -> None:
-        if previous in self._items:
-            self._move_behind(item_id, previous)
-        else:
-            self._waiting.setdefault(previous, []).append(item_id)
+    def _place(self, item: _Item, previous: str) -> None:
+        """Put an item, and all that follows it, right behind another one, which may be still to come."""
+        forerunner: str | None = previous
+        while forerunner is not None:
+            if forerunner == item.item_id:
+                return  # it would follow itself
+            known = self._items.get(forerunner)
+            forerunner = known.previous if known is not None else None
+        item.previous = previous
+        self._order = []
 
-    def _move_behind(self, item_id: str, previous: str) -> None:
-        self._chain.remove(item_id)
-        self._chain.insert(self._chain.index(previous) + 1, item_id)
+    def _in_order(self) -> list[_Item]:
+        """All items; those whose forerunner is not known stand in the order of their arrival."""
+        if not self._order:
+            followers: dict[str, list[_Item]] = {}
+            todo: list[_Item] = []
+            for item in self._items.values():
+                if item.previous is None or item.previous not in self._items:
+                    todo.append(item)
+                else:
+                    followers.setdefault(item.previous, []).append(item)
+            todo.reverse()
+            while todo:
+                self._order.append(item := todo.pop())
+                todo += followers.get(item.item_id, ())  # the latest of several was put in before the others
+        return self._order
 
 
 def _is_open(spoken: SpokenItem | None) -> bool:

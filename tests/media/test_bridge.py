@@ -203,14 +203,14 @@ class BridgeTests(BridgeCase):
     async def test_a_stream_that_never_started_is_closed_as_a_violation(self) -> None:
         bridge, _ = self.begin()
         await self.end(bridge)
-        self.assertEqual(self.carrier.close_code, 1008)
+        self.assertEqual(self.carrier.close_code, 4008)
 
     async def test_a_discarded_call_leaves_no_record(self) -> None:
         bridge, _ = self.begin()
         bridge.discard()
         await bridge.finished()
         self.assertEqual(self.recorder.facts, [])
-        self.assertEqual(self.carrier.close_code, 1008)
+        self.assertEqual(self.carrier.close_code, 4008)
 
     async def test_deadlines_are_kept_by_one_timer(self) -> None:
         bridge, call = self.begin()

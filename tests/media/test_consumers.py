@@ -138,7 +138,7 @@ class StartTests(StreamCase):
         self.models[0].session.say(ModelReady("sess_1"))
         await stream.start(**start)
         await eventually(lambda: stream.close_code)
-        self.assertEqual(stream.close_code, 1008)
+        self.assertEqual(stream.close_code, 4008)
         self.assertEqual(self.reasons(), [reason])
         await self.assert_over(stream)
         self.assertEqual(self.recorder.facts, [])
@@ -166,7 +166,7 @@ class StartTests(StreamCase):
         stream = TwilioStream()
         await self.talking(stream)
         await stream.start()
-        await eventually(lambda: stream.close_code == 1008)
+        await eventually(lambda: stream.close_code == 4008)
         self.assertEqual(self.reasons(), ["second_start"])
         await self.assert_over(stream)
 
@@ -175,7 +175,7 @@ class StartTests(StreamCase):
             stream = TwilioStream()
             self.assertTrue(await stream.open())
             self.models[0].session.say(ModelReady("sess_1"))
-            await eventually(lambda: stream.close_code == 1008)
+            await eventually(lambda: stream.close_code == 4008)
         await self.assert_over(stream)
         self.assertEqual(self.models[0].session.of(Greet), [])
         self.assertEqual(self.recorder.of("create_call_log"), [])
@@ -199,7 +199,7 @@ class LimitTests(StreamCase):
         stream = TwilioStream()
         await self.talking(stream)
         await stream.socket.send_to(bytes_data=b"\x00")
-        await eventually(lambda: stream.close_code == 1003)
+        await eventually(lambda: stream.close_code == 4003)
         await self.assert_over(stream)
         self.assertEqual(len(self.recorder.of("finalize_call_log")), 1)
 
@@ -207,7 +207,7 @@ class LimitTests(StreamCase):
         stream = TwilioStream()
         await self.talking(stream)
         await stream.media("A" * 65 * 1024)
-        await eventually(lambda: stream.close_code == 1009)
+        await eventually(lambda: stream.close_code == 4009)
         await self.assert_over(stream)
 
     async def test_a_malformed_message_is_ignored_but_not_for_ever(self) -> None:
@@ -219,7 +219,7 @@ class LimitTests(StreamCase):
         self.assertIsNone(stream.close_code)
         for _ in range(50):
             await stream.socket.send_to(text_data='{"event": "media"')
-        await eventually(lambda: stream.close_code == 1008)
+        await eventually(lambda: stream.close_code == 4008)
         await self.assert_over(stream)
 
 
@@ -329,6 +329,8 @@ class EndTests(StreamCase):
         with mock.patch("media.wire.twilio.decode", side_effect=ZeroDivisionError):
             await stream.media(FRAME)
             await self.assert_over(stream)
+        with self.assertRaises(ZeroDivisionError):  # the server's to log, and to close the socket for
+            await stream.socket.wait()
         self.assertEqual(len(self.recorder.of("finalize_call_log")), 1)
 
     async def test_a_model_that_refuses_ends_the_call_as_failed(self) -> None:

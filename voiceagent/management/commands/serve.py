@@ -37,7 +37,7 @@ class Command(BaseCommand):
 
         from voiceagent.asgi import application
 
-        server = Server(
+        server: Any = Server(
             application,
             endpoints=build_endpoint_description_strings(host=host, port=port),
             signal_handlers=False,
