@@ -1,0 +1,230 @@
+"""The vocabulary of the engine's tests: a call whose carrier plays on a clock and whose model says what it is told to.
+
+Time moves only by `advance`: it stops at every deadline of the engine and at every mark the carrier owes.
+"""
+
+import base64
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from media.engine import commands, events
+from media.engine.call import Call
+from media.engine.config import CallConfig, ToolSpec
+
+BYTES_PER_SECOND = 8000
+T = TypeVar("T", bound=commands.Command)
+
+
+def audio(ms: float, fill: int = 0x55) -> str:
+    """That much mu-law as base64."""
+    return base64.b64encode(bytes([fill]) * int(ms * 8)).decode()
+
+
+def size(payload: str) -> int:
+    """Bytes of a payload, really decoded."""
+    return len(base64.b64decode(payload, validate=True))
+
+
+CONFIG = CallConfig(
+    greeting="Hello, this is Robin.",
+    tools={"look_up": ToolSpec("look_up", 4.0), "end_call": ToolSpec("end_call", ends_call=True)},
+)
+
+
+class Carrier:
+    """Plays what it is sent at 8,000 bytes a second, and returns marks as Twilio does."""
+
+    def __init__(self) -> None:
+        self.loses_marks = False
+        self.played_until = 0.0
+        self.marks: deque[tuple[float, str]] = deque()
+        self.cleared = 0
+
+    def perform(self, command: commands.Command, now: float) -> None:
+        match command:
+            case commands.PlayAudio():
+                self.played_until = max(self.played_until, now) + size(command.payload) / BYTES_PER_SECOND
+            case commands.SendMark() if not self.loses_marks:
+                self.marks.append((max(self.played_until, now), command.name))
+            case commands.ClearPlayback():
+                self.cleared += 1
+                self.played_until = now
+                self.marks = deque((now, name) for _, name in self.marks)  # all come back at once
+            case _:
+                pass
+
+    def next_mark(self) -> float | None:
+        return self.marks[0][0] if self.marks else None
+
+
+class CallDriver:
+    def __init__(self, config: CallConfig = CONFIG, **changes: Any) -> None:
+        self.now = 1000.0
+        self.config = replace(config, **changes)
+        self.call = Call(self.config, self.now)
+        self.carrier = Carrier()
+        self.log: list[tuple[float, commands.Command]] = []
+        self.steps = 0
+        self.ticks = 0
+        self._ids = 0
+        self._last_item: str | None = None
+        self.response_id = ""
+        self.item_id = ""
+
+    # --- Machinery ------------------------------------------------------------------------------------------
+
+    def send(self, *happened: events.Event) -> list[commands.Command]:
+        """Tell the engine; return everything it wants done about it."""
+        done: list[commands.Command] = []
+        for event in happened:
+            done += self._perform(self.call.receive(event, self.now))
+        return done
+
+    def advance(self, seconds: float) -> list[commands.Command]:
+        """Let time pass, stopping at every deadline and every mark."""
+        end = self.now + seconds
+        done: list[commands.Command] = []
+        while True:
+            deadline, mark = self.call.deadline(), self.carrier.next_mark()
+            due = [when for when in (deadline, mark) if when is not None and when <= end]
+            if not due:
+                break
+            self.now = max(self.now, min(due))
+            if mark is not None and mark <= self.now:
+                done += self.send(events.MarkReached(self.carrier.marks.popleft()[1]))
+            else:
+                done += self.tick()
+        self.now = end
+        return done
+
+    def tick(self) -> list[commands.Command]:
+        self.ticks += 1
+        return self._perform(self.call.tick(self.now))
+
+    def _perform(self, wanted: list[commands.Command]) -> list[commands.Command]:
+        self.steps += 1
+        for command in wanted:
+            self.log.append((self.now, command))
+            self.carrier.perform(command, self.now)
+        return wanted
+
+    def new_id(self, kind: str) -> str:
+        self._ids += 1
+        return f"{kind}{self._ids}"
+
+    def all(self, kind: type[T]) -> list[T]:
+        return [command for _, command in self.log if isinstance(command, kind)]
+
+    def when(self, matches: Callable[[commands.Command], bool]) -> float:
+        return next(time for time, command in self.log if matches(command))
+
+    @property
+    def finish(self) -> commands.FinishCall:
+        """The end of the call; there must be exactly one."""
+        (finish,) = self.all(commands.FinishCall)
+        return finish
+
+    @property
+    def over(self) -> bool:
+        return self.call.deadline() is None
+
+    @property
+    def saved(self) -> list[tuple[int, int, str, str]]:
+        """Every turn saved so far: index, revision, caller's words, agent's words."""
+        turns = [save.turn for save in self.all(commands.SaveTurn)]
+        return [(turn.index, turn.revision, turn.user_text, turn.bot_reply) for turn in turns]
+
+    # --- What happens in a call -----------------------------------------------------------------------------
+
+    def stream_starts(self) -> list[commands.Command]:
+        return self.send(events.StreamStarted("MZ1"))
+
+    def model_is_ready(self) -> list[commands.Command]:
+        return self.send(events.ModelReady("sess_1"))
+
+    def connect(self) -> "CallDriver":
+        self.stream_starts()
+        self.model_is_ready()
+        return self
+
+    def caller_frame(self, number: int = 0) -> list[commands.Command]:
+        return self.send(events.CallerAudio(audio(20, number % 256)))
+
+    def item_added(self, item_id: str, role: str, text: str = "") -> list[commands.Command]:
+        previous, self._last_item = self._last_item, item_id
+        return self.send(events.ItemAdded(item_id, role, previous, text))
+
+    def agent_begins(self, text: str = "", ms: int = 0) -> list[commands.Command]:
+        """A response with one spoken item; audio comes at once, in deltas of 400 ms."""
+        self.response_id, self.item_id = self.new_id("r"), self.new_id("a")
+        done = self.send(events.ResponseStarted(self.response_id))
+        done += self.item_added(self.item_id, "assistant")
+        return done + self.agent_adds(text, ms)
+
+    def agent_adds(self, text: str, ms: int) -> list[commands.Command]:
+        done = []
+        if text:
+            done += self.send(events.AgentTextDelta(self.response_id, self.item_id, text))
+        while ms > 0:
+            done += self.send(events.ModelAudio(self.response_id, self.item_id, audio(min(ms, 400))))
+            ms -= 400
+        return done
+
+    def agent_item_ends(self, text: str) -> list[commands.Command]:
+        return self.send(
+            events.AgentAudioDone(self.response_id, self.item_id),
+            events.AgentTextDone(self.response_id, self.item_id, text),
+        )
+
+    def response_ends(self, status: str = "completed") -> list[commands.Command]:
+        return self.send(events.ResponseFinished(self.response_id, status, "", events.Usage(10, 5, 2)))
+
+    def agent_says(self, text: str, ms: int) -> list[commands.Command]:
+        """A whole answer, faster than it is spoken."""
+        done = self.agent_begins(text, ms)
+        done += self.agent_item_ends(text)
+        return done + self.response_ends()
+
+    def caller_starts(self) -> list[commands.Command]:
+        self.caller_item = self.new_id("u")
+        return self.send(events.CallerSpeechStarted(self.caller_item))
+
+    def caller_stops(self) -> list[commands.Command]:
+        done = self.send(events.CallerSpeechStopped(self.caller_item))
+        return done + self.item_added(self.caller_item, "user")
+
+    def caller_says(self, text: str | None, seconds: float = 1.0) -> list[commands.Command]:
+        """An utterance; its text comes with it, or (None) later, by `transcribed`."""
+        done = self.caller_starts()
+        done += self.advance(seconds)
+        done += self.caller_stops()
+        return done if text is None else done + self.transcribed(text)
+
+    def transcribed(self, text: str, item_id: str | None = None) -> list[commands.Command]:
+        return self.send(events.CallerTranscribed(item_id or self.caller_item, text))
+
+    def agent_calls(self, name: str, tool_call_id: str = "", arguments: str = "{}") -> list[commands.Command]:
+        """A call of a tool, as an item of the running response."""
+        item_id = self.new_id("f")
+        done = self.item_added(item_id, "")
+        call_id = tool_call_id or self.new_id("call")
+        return done + self.send(events.ToolCalled(self.response_id, item_id, call_id, name, arguments))
+
+    def end(self) -> commands.FinishCall:
+        """Hang up, and wait for all that may still be owed."""
+        self.hang_up()
+        self.advance(10)
+        return self.finish
+
+    def hang_up(self) -> list[commands.Command]:
+        return self.send(events.StreamStopped())
+
+
+def talking(**changes: Any) -> CallDriver:
+    """A call in which the greeting has been spoken and heard."""
+    driver = CallDriver(**changes).connect()
+    driver.agent_says("Hello, this is Robin.", 1500)
+    driver.advance(3)
+    return driver

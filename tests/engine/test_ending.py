@@ -1,0 +1,231 @@
+from django.test import SimpleTestCase
+
+from media.engine import commands, events
+from media.engine.states import CallState
+from tests.engine.driver import CallDriver, audio, talking
+
+
+def kinds(done: list[commands.Command]) -> list[type]:
+    return [type(command) for command in done]
+
+
+class HangingUp(SimpleTestCase):
+    def test_a_hang_up_finishes_the_call_at_once_when_nothing_is_owed(self) -> None:
+        driver = talking()
+        self.assertEqual(kinds(driver.hang_up()), [commands.CloseModel, commands.FinishCall])
+        self.assertEqual((driver.finish.status, driver.finish.ended_reason), ("completed", "caller_hung_up"))
+        self.assertTrue(driver.over)
+
+    def test_stop_close_and_status_are_each_enough_and_the_first_counts(self) -> None:
+        ends: dict[events.Event, str] = {
+            events.StreamStopped(): "caller_hung_up",
+            events.CarrierClosed(): "stream_lost",
+            events.CallCompleted(): "caller_hung_up",
+        }
+        for first, reason in ends.items():
+            driver = talking()
+            driver.caller_says(None)
+            driver.send(first)
+            for later in ends:
+                driver.send(later)
+            driver.advance(10)
+            self.assertEqual(driver.finish.ended_reason, reason)
+            self.assertEqual(driver.finish.status, "completed")
+
+    def test_after_the_end_every_event_is_met_with_silence(self) -> None:
+        driver = talking()
+        driver.hang_up()
+        late: list[events.Event] = [
+            events.CallerAudio(audio(20)),
+            events.StreamStopped(),
+            events.ModelClosed("1000"),
+            events.CallerTranscribed("u", "Hi"),
+            events.ToolFinished("c", "{}"),
+        ]
+        self.assertEqual(driver.send(*late), [])
+        self.assertEqual(driver.tick(), [])
+        self.assertIsNone(driver.call.deadline())
+
+    def test_the_agent_is_cut_off_where_the_caller_hung_up(self) -> None:
+        driver = talking()
+        driver.caller_says("When do you open?")
+        driver.agent_says("We open at eight in the morning.", 4000)
+        driver.advance(1)
+        driver.hang_up()
+        turn = driver.finish.turns[-1]
+        self.assertTrue(turn.interrupted)
+        self.assertEqual((turn.heard_ms, turn.generated_ms), (1000, 4000))
+        self.assertEqual(turn.heard_text, "We open")
+        self.assertEqual(driver.all(commands.TruncateItem), [])
+        self.assertNotIn("interruptions", driver.finish.counters)
+
+    def test_usage_is_the_sum_over_all_responses(self) -> None:
+        driver = talking()
+        driver.caller_says("Hi")
+        driver.agent_says("Hi.", 400)
+        driver.advance(1)
+        driver.hang_up()
+        self.assertEqual(driver.finish.usage, (20, 10, 4))
+
+
+class Settling(SimpleTestCase):
+    def test_a_late_transcript_is_waited_for_while_the_model_stays_open(self) -> None:
+        driver = talking()
+        driver.caller_says(None)
+        self.assertEqual(driver.hang_up(), [])
+        self.assertIs(driver.call.state, CallState.SETTLING)
+        driver.advance(2)
+        done = driver.transcribed("Thank you, goodbye.")
+        self.assertEqual(kinds(done), [commands.CloseModel, commands.FinishCall])
+        self.assertEqual(driver.finish.turns[-1].user_text, "Thank you, goodbye.")
+
+    def test_a_transcript_that_never_comes_is_waited_for_three_seconds(self) -> None:
+        driver = talking()
+        driver.caller_says(None)
+        driver.hang_up()
+        driver.advance(2.9)
+        self.assertFalse(driver.over)
+        driver.advance(0.1)
+        self.assertEqual([turn.index for turn in driver.finish.turns], [0, 1])
+        self.assertEqual(driver.finish.turns[1].user_text, "")
+
+    def test_words_cut_off_by_the_hang_up_are_committed_and_transcribed(self) -> None:
+        driver = talking()
+        driver.caller_starts()
+        driver.advance(0.5)
+        self.assertEqual(driver.hang_up(), [commands.CommitAudio()])
+        driver.item_added(driver.caller_item, "user")
+        driver.transcribed("Never mind.")
+        self.assertEqual(driver.finish.turns[-1].user_text, "Never mind.")
+
+    def test_what_was_said_before_the_stream_ended_is_still_written_down(self) -> None:
+        driver = talking()
+        driver.caller_says(None)
+        driver.agent_begins("It is", 400)
+        driver.hang_up()
+        self.assertEqual(driver.agent_adds("", 400), [])  # too late to be played
+        driver.agent_adds(" open.", 0)
+        driver.agent_item_ends("It is open.")
+        driver.response_ends("cancelled")
+        driver.transcribed("Is it open?")
+        turn = driver.finish.turns[-1]
+        self.assertEqual((turn.user_text, turn.bot_reply), ("Is it open?", "It is open."))
+        self.assertEqual(driver.finish.usage, (20, 10, 4))
+
+    def test_a_failed_transcript_is_not_waited_for(self) -> None:
+        driver = talking()
+        driver.caller_says(None)
+        driver.hang_up()
+        driver.send(events.CallerTranscriptFailed(driver.caller_item, "audio_unintelligible"))
+        self.assertTrue(driver.over)
+        self.assertEqual(driver.finish.counters["transcripts_failed"], 1)
+
+    def test_a_model_that_closes_owes_nothing_any_more(self) -> None:
+        driver = talking()
+        driver.caller_says(None)
+        driver.hang_up()
+        self.assertEqual(kinds(driver.send(events.ModelClosed("1006"))), [commands.FinishCall])
+        self.assertEqual(driver.finish.ended_reason, "caller_hung_up")
+
+    def test_errors_marks_tools_and_frames_change_nothing_any_more(self) -> None:
+        driver = talking()
+        driver.caller_says(None)
+        driver.hang_up()
+        done = driver.send(
+            events.ModelError("input_audio_buffer_commit_empty", fatal=False, benign=True),
+            events.MarkReached("m1"),
+            events.ToolFinished("c", "{}"),
+            events.CallerAudio(audio(20)),
+            events.CallerSpeechStarted("u9"),
+            events.ShutdownRequested(),
+        )
+        self.assertEqual(done, [])
+        driver.advance(3)
+        self.assertEqual(driver.finish.counters["frames_after_end"], 1)
+
+
+class Failing(SimpleTestCase):
+    def test_a_model_lost_in_mid_call_ends_it_without_waiting(self) -> None:
+        driver = talking()
+        driver.caller_says(None)
+        done = driver.send(events.ModelClosed("1011"))
+        self.assertEqual(kinds(done), [commands.CloseStream, commands.FinishCall])
+        self.assertEqual((driver.finish.status, driver.finish.ended_reason), ("completed", "model_failed"))
+
+    def test_a_fatal_error_ends_it_too_and_the_session_is_closed(self) -> None:
+        driver = talking()
+        done = driver.send(events.ModelError("session_expired", fatal=True))
+        self.assertEqual(kinds(done), [commands.CloseStream, commands.CloseModel, commands.FinishCall])
+        self.assertEqual(driver.finish.counters["error_session_expired"], 1)
+
+    def test_other_errors_are_counted_by_code_and_survived(self) -> None:
+        driver = talking()
+        driver.send(*[events.ModelError(f"code_{number}", fatal=False) for number in range(25)])
+        driver.send(events.ModelError("code_3", fatal=False), events.ModelError("x" * 99, fatal=False))
+        self.assertIs(driver.call.state, CallState.TALKING)
+        driver.hang_up()
+        self.assertEqual(driver.finish.counters["error_code_3"], 2)
+        self.assertEqual(driver.finish.counters["error_other"], 6)
+
+    def test_a_stream_that_sends_no_frames_is_lost(self) -> None:
+        driver = talking()
+        for _ in range(20):
+            driver.caller_frame()
+            driver.advance(1)
+        driver.advance(29)
+        self.assertTrue(driver.over)
+        self.assertEqual(driver.finish.ended_reason, "stream_lost")
+        self.assertEqual(driver.when(lambda c: isinstance(c, commands.CloseStream)), driver.now)
+
+    def test_unknown_messages_are_counted(self) -> None:
+        driver = talking()
+        driver.send(events.UnknownModelEvent("a"), events.UnknownModelEvent("b"), events.UnknownCarrierEvent("c"))
+        driver.hang_up()
+        self.assertEqual(driver.finish.counters["unknown_model_events"], 2)
+        self.assertEqual(driver.finish.counters["unknown_carrier_events"], 1)
+
+    def test_a_failed_response_is_counted(self) -> None:
+        driver = talking()
+        driver.agent_begins()
+        driver.response_ends("failed")
+        driver.hang_up()
+        self.assertEqual(driver.finish.counters["responses_failed"], 1)
+
+
+class OurOwnEnds(SimpleTestCase):
+    def test_the_longest_call_allowed_ends(self) -> None:
+        driver = talking(max_call_seconds=20.0, media_timeout_seconds=60.0)
+        driver.advance(20)
+        self.assertEqual(driver.finish.ended_reason, "max_duration")
+        self.assertIn(commands.CloseStream(), driver.all(commands.CloseStream))
+
+    def test_a_stopping_server_ends_the_call_and_still_waits_for_what_was_said(self) -> None:
+        driver = talking()
+        driver.caller_says(None)
+        self.assertEqual(driver.send(events.ShutdownRequested()), [commands.CloseStream()])
+        driver.transcribed("Hello?")
+        self.assertEqual((driver.finish.status, driver.finish.ended_reason), ("completed", "server_stopped"))
+
+    def test_a_stopping_server_fails_a_call_that_had_not_begun(self) -> None:
+        driver = CallDriver()
+        driver.send(events.ShutdownRequested())
+        self.assertEqual((driver.finish.status, driver.finish.ended_reason), ("failed", "server_stopped"))
+
+
+class AHalfHourCall(SimpleTestCase):
+    def test_it_takes_no_more_steps_than_things_happen(self) -> None:
+        driver = CallDriver(max_call_seconds=1800.0).connect()
+        for frame in range(90_000):
+            if frame % 500 == 0:  # every ten seconds
+                driver.caller_says("Are you open?", 0)
+                driver.agent_says("Yes, all day.", 1440)
+            driver.caller_frame()
+            driver.advance(0.02)
+        driver.advance(0.1)
+        self.assertEqual(driver.finish.ended_reason, "max_duration")
+        self.assertEqual(len(driver.all(commands.ForwardAudio)), 90_000)
+        self.assertEqual(len(driver.finish.turns), 180)
+        self.assertEqual(len(driver.all(commands.SaveTurn)), 180)
+        # 15 events and 8 marks an exchange, a frame each 20 ms; deadlines are few
+        self.assertLess(driver.steps, 90_000 + 180 * 25 + 200)
+        self.assertLess(driver.ticks, 200)
