@@ -1,17 +1,23 @@
-"""What every end-to-end test stands on: one running system for the class, a business that answers, calls and ledgers."""
+"""What every end-to-end test stands on: one running system for the class, a business that answers, calls and ledgers.
+
+A call takes its real time. A class therefore places the calls that its tests only look at together, in `place_calls`,
+and nothing is deleted between its tests.
+"""
 
 import asyncio
 import json
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from django.test import TransactionTestCase
+from django.core.management import call_command
+from django.test import SimpleTestCase
 
 from businesses import demo
 from businesses.models import Business
 from calls.models import CallLog, ConversationTurn
-from simulators.carrier import Carrier, Settings
+from simulators.carrier.carrier import Carrier
 from simulators.carrier.ledger import CallLedger
+from simulators.carrier.settings import Settings
 from tests.e2e import system as running
 from tests.e2e.processes import wait_until
 
@@ -19,41 +25,50 @@ NUMBER = "+15550100100"
 CALLER = "+15550100199"
 
 
-class SystemTestCase(TransactionTestCase):
-    """Starts the system once for its class; each test begins with the demonstration business and no calls."""
+class SystemTestCase(SimpleTestCase):
+    """Starts the system once for its class, with the demonstration business; empties the database after it."""
 
+    databases = "__all__"
     model_options: ClassVar[tuple[str, ...]] = ()
     system: ClassVar[running.System]
+    business: ClassVar[Business]
 
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
+        cls.addClassCleanup(call_command, "flush", interactive=False, verbosity=0)
+        demo.seed()
+        cls.business = Business.objects.get()
         cls.system = cls.enterClassContext(running.System(*cls.model_options))
+        asyncio.run(cls.place_calls())
+
+    @classmethod
+    async def place_calls(cls) -> None:
+        """The calls that the tests of this class look at."""
 
     def setUp(self) -> None:
-        demo.seed()
-        self.business = Business.objects.get()
         self._model_facts_before = len(self._all_model_facts())
 
-    def carrier(self, **changes: Any) -> Carrier:
+    @classmethod
+    def carrier(cls, **changes: Any) -> Carrier:
         """The carrier of this system's account; `changes` are simulators.carrier.Settings fields."""
         fields: dict[str, Any] = {
             "public_url": running.PUBLIC_URL,
             "account_sid": running.ACCOUNT_SID,
             "auth_token": running.AUTH_TOKEN,
-            "connect_to": ("127.0.0.1", self.system.port),
+            "connect_to": ("127.0.0.1", cls.system.port),
             "status_path": "/twilio/status/",
         }
         return Carrier(Settings(**fields | changes))
 
-    def call(self, script: str = "greeting-only", to: str = NUMBER, **changes: Any) -> CallLedger:
+    @classmethod
+    async def place(cls, script: str, to: str = NUMBER, **changes: Any) -> CallLedger:
         """Place one call and wait until the carrier has seen its end."""
-        with self.carrier(**changes) as carrier:
-            return asyncio.run(carrier.place_call(script, from_=CALLER, to=to))
+        with cls.carrier(**changes) as carrier:
+            return await carrier.place_call(script, from_=CALLER, to=to)
 
-    def calls_at_once(self, count: int, script: str) -> list[CallLedger]:
-        with self.carrier() as carrier:
-            return asyncio.run(carrier.place_calls(script, count, from_=CALLER, to=NUMBER))
+    def call(self, script: str = "greeting-only", to: str = NUMBER, **changes: Any) -> CallLedger:
+        return asyncio.run(self.place(script, to, **changes))
 
     def finished(self, call_sid: str, seconds: float = 30) -> CallLog:
         """The call's row, once the record says that it is complete."""
@@ -69,17 +84,20 @@ class SystemTestCase(TransactionTestCase):
 
     def trouble(self) -> str:
         """The ends of the children's logs, for the message of a failing test."""
-        return "\n".join(f"--- {child.name}\n{child.output()[-2500:]}" for child in (self.system.web, self.system.worker))
+        return "\n".join(
+            f"--- {child.name}\n{child.output()[-2500:]}" for child in (self.system.web, self.system.worker)
+        )
 
     def model_facts(self) -> list[dict[str, Any]]:
         """What the model noted during this test."""
         return self._all_model_facts()[self._model_facts_before :]
 
     def model_session(self, session_id: str) -> list[dict[str, Any]]:
-        return [fact for fact in self.model_facts() if fact["session_id"] == session_id]
+        return [fact for fact in self._all_model_facts() if fact["session_id"] == session_id]
 
     def _all_model_facts(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.system.model_ledger.read_text().splitlines()]
+        path = self.system.model_ledger
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def wait(self, condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
         return wait_until(condition, seconds, what + "; " + self.trouble())

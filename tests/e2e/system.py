@@ -44,9 +44,23 @@ class System:
         self.children: list[Child] = []
 
     def __enter__(self) -> "System":
-        self.broker = None if os.environ.get("REDIS_URL") else self._start_broker()
-        self.model = self._start("model", python("-m", "simulators.model", "--port", "0", "--api-key", MODEL_KEY,
-                                                 "--ledger", str(self.model_ledger), *self._model_options))
+        self.broker: Child | None = None
+        if not os.environ.get("REDIS_URL"):
+            self.start_broker()
+        self.model = self._start(
+            "model",
+            python(
+                "-m",
+                "simulators.model",
+                "--port",
+                "0",
+                "--api-key",
+                MODEL_KEY,
+                "--ledger",
+                str(self.model_ledger),
+                *self._model_options,
+            ),
+        )
         model_port = self.model.first_line()["port"]
         self.environment |= {
             "VOICEAGENT_VAR": str(self.directory / "var"),
@@ -76,13 +90,14 @@ class System:
         worker = ("-m", "celery", "-A", "voiceagent", "worker", "-Q", "high,default", "-c", "2", "-l", "INFO", "-E")
         self.worker = self._start("worker", python(*worker))
 
-    def _start_broker(self) -> Child:
-        self.broker_socket = self.directory / "v.sock"
-        options = ["--port", "0", "--unixsocket", str(self.broker_socket), "--appendonly", "yes", "--save", ""]
-        child = self._start("broker", [str(get_binary_path()), *options, "--dir", str(self.directory)])
-        self.environment["REDIS_URL"] = f"unix://{self.broker_socket}?db=0"
-        wait_until(self.broker_socket.exists, 10, "the broker's socket is there")
-        return child
+    def start_broker(self) -> None:
+        """Start it, or start it again with what it had."""
+        path = self.directory / "v.sock"
+        path.unlink(missing_ok=True)
+        options = ["--port", "0", "--unixsocket", str(path), "--appendonly", "yes", "--save", ""]
+        self.broker = self._start("broker", [str(get_binary_path()), *options, "--dir", str(self.directory)])
+        self.environment["REDIS_URL"] = f"unix://{path}?db=0"
+        wait_until(path.exists, 10, "the broker's socket is there")
 
     def _start(self, name: str, arguments: list[str]) -> Child:
         return Child(name, arguments, self.environment, self.directory)
