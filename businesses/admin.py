@@ -6,6 +6,7 @@ calls use from then on. Published versions are shown and never changed.
 
 from __future__ import annotations
 
+import json
 import zoneinfo
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,15 @@ class BusinessAdmin(TenantAdmin):
         return request.user.is_superuser and super().has_delete_permission(request, obj)
 
 
+class ReadableJSONField(forms.JSONField):
+    """JSON with one setting in each line."""
+
+    def prepare_value(self, value: Any) -> Any:
+        if isinstance(value, forms.fields.InvalidJSONInput):
+            return value
+        return json.dumps(value, ensure_ascii=False, indent=2)
+
+
 class DraftForm(AnyModelForm):
     tools = forms.MultipleChoiceField(
         choices=list(TOOLS.items()),
@@ -96,11 +106,15 @@ class DraftForm(AnyModelForm):
         help_text="What the agent may do in a call, besides talking.",
     )
 
+    turn_detection = ReadableJSONField(
+        widget=forms.Textarea(attrs={"rows": 9, "cols": 60, "spellcheck": "false"}),
+        help_text=AgentVersion._meta.get_field("turn_detection").help_text,
+    )
+
     class Meta:
         widgets = {
             "greeting": forms.Textarea(attrs={"rows": 2, "cols": 80}),
             "instructions": forms.Textarea(attrs={"rows": 18, "cols": 80}),
-            "turn_detection": forms.Textarea(attrs={"rows": 9, "cols": 60, "spellcheck": "false"}),
         }
 
 
