@@ -119,6 +119,11 @@ class Response:
             self._close_item("incomplete")
         self._finish("cancelled", reason=reason)
 
+    def abandon(self) -> None:
+        """The client is gone in mid-sentence: the ledger keeps what was generated so far."""
+        if self._open is not None and self._open.item["type"] == "message":
+            self._note_said(self._open, cancelled=True)
+
     # -- items --------------------------------------------------------------------------------------------------------
 
     def _begin_item(self, item: dict[str, Any]) -> None:
@@ -216,11 +221,14 @@ class Response:
         self._text_tokens += text_tokens(self._transcript)
         self._audio_tokens += -(-self._generated_ms // 50)
         self._last = self._open
-        self._studio.note(
-            "said", response_id=self.id, item_id=item["id"], text=self._transcript, generated_ms=self._generated_ms,
-            truncated_at_ms=self._open.truncated_at_ms, cancelled=status == "incomplete",
-        )  # fmt: skip
+        self._note_said(self._open, cancelled=status == "incomplete")
         self._end_item(status)
+
+    def _note_said(self, entry: Entry, *, cancelled: bool) -> None:
+        self._studio.note(
+            "said", response_id=self.id, item_id=entry.item["id"], text=self._transcript,
+            generated_ms=self._generated_ms, truncated_at_ms=entry.truncated_at_ms, cancelled=cancelled,
+        )  # fmt: skip
 
     def late_delta(self) -> bool:
         """Emit one delta that was in flight when the response was cancelled; False when there is none."""

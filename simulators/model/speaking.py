@@ -87,6 +87,7 @@ class Speaker:
     def close(self) -> None:
         for run in self._runs:
             run.steps.close()
+            run.response.abandon()
 
     def _start(self, options: dict[str, Any]) -> None:
         self._count += 1

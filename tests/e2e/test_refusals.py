@@ -34,7 +34,7 @@ class Invitation:
 
 class StrangersAreRefused(SystemTestCase):
     def webhook(self, call_sid: str, signature: str | None = None) -> tuple[int, str]:
-        """POST the incoming call; return status and body. `signature`: in place of the right one, "" for none at all."""
+        """POST the incoming call; return status and body. `signature`: in place of the right one; "" sends none."""
         form = {
             "CallSid": call_sid,
             "AccountSid": running.ACCOUNT_SID,
