@@ -6,7 +6,6 @@ import shutil
 import sys
 from collections import Counter
 from typing import Any
-from unittest import TestResult
 
 from django.conf import settings
 from django.test.runner import DiscoverRunner
@@ -25,17 +24,16 @@ class Runner(DiscoverRunner):
     """Django's runner, on files and a Valkey that are gone afterwards (manage.py chose the place for them)."""
 
     def run_tests(self, test_labels: list[str], **kwargs: Any) -> int:
-        if not settings.EMBEDDED_REDIS:
-            return super().run_tests(test_labels, **kwargs)
-        server = PrivateValkey(settings.VAR_DIR).acquire()
+        server = PrivateValkey(settings.VAR_DIR).acquire() if settings.EMBEDDED_REDIS else None
         try:
             return super().run_tests(test_labels, **kwargs)
         finally:
-            server.release()
+            if server is not None:
+                server.release()
             if settings.VAR_DIR.name.startswith("test-"):
                 shutil.rmtree(settings.VAR_DIR, ignore_errors=True)
 
-    def suite_result(self, suite: Any, result: TestResult, **kwargs: Any) -> int:
+    def suite_result(self, suite: Any, result: Any, **kwargs: Any) -> int:
         for line in skip_summary([reason for _, reason in result.skipped]):
-            print(line, file=sys.stderr)
+            sys.stderr.write(f"{line}\n")
         return super().suite_result(suite, result, **kwargs)

@@ -1,0 +1,46 @@
+#!/bin/sh
+# One image, one word for each role. `exec`: the role itself is process 1 and gets SIGTERM.
+set -eu
+
+role=${1:-web}
+role_file=/tmp/voiceagent-role
+
+case "$role" in
+web)
+    echo web >"$role_file"
+    exec python manage.py serve --host 0.0.0.0 --port "${PORT:-8000}"
+    ;;
+worker)
+    # A worker at SIGTERM finishes or gives back what it holds (25 s); compose.yml waits longer than that.
+    echo worker >"$role_file"
+    exec celery -A voiceagent worker -Q "${QUEUES:-high,default}" --concurrency "${WORKER_CONCURRENCY:-2}" --loglevel INFO
+    ;;
+beat)
+    echo beat >"$role_file"
+    exec celery -A voiceagent beat --loglevel INFO --pidfile= --schedule /tmp/celerybeat-schedule
+    ;;
+migrate)
+    exec python manage.py migrate --noinput
+    ;;
+health)
+    case "$(cat "$role_file" 2>/dev/null)" in
+    web)
+        exec python -c "import os, urllib.request; urllib.request.urlopen(f'http://127.0.0.1:{os.environ[\"PORT\"]}/healthz', timeout=3)"
+        ;;
+    worker)
+        exec celery -A voiceagent inspect ping --destination "celery@$(hostname)" --timeout 3
+        ;;
+    *)
+        exit 0
+        ;;
+    esac
+    ;;
+manage)
+    shift
+    exec python manage.py "$@"
+    ;;
+*)
+    echo "Unknown role '$role'. Known: web, worker, beat, migrate, health, manage COMMAND." >&2
+    exit 64
+    ;;
+esac
