@@ -186,7 +186,7 @@ class CallLedger:
         return [utterance for stream in self.streams for utterance in stream.utterances]
 
     def requests_of(self, kind: str) -> list[WebRequest]:
-        """All requests of one kind: voice, action, redirect, status, stream-status, recording, dial, fallback, api, amd."""
+        """All of one kind: voice, action, redirect, status, stream-status, recording, dial, fallback, api, amd."""
         return [request for request in self.requests if request.kind == kind]
 
     def complain(self, code: int, what: str, detail: str = "") -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from websockets.http11 import Request, Response
 from simulators.carrier.audio import Tone, tone
 from simulators.carrier.settings import Clip
 
+_QUIET = logging.getLogger("tests.carrier_server")
+_QUIET.setLevel(logging.CRITICAL)
 HOST = "agent.example.com"
 PUBLIC = f"https://{HOST}"
 TOKEN = "12345"
@@ -123,7 +126,9 @@ class Server:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Server"]:
-        async with serve(self._stream, "127.0.0.1", 0, process_request=self._upgrade, ping_interval=None) as streams:
+        async with serve(
+            self._stream, "127.0.0.1", 0, process_request=self._upgrade, ping_interval=None, logger=_QUIET
+        ) as streams:
             behind = next(iter(streams.sockets)).getsockname()[1]
 
             async def front(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -64,13 +64,13 @@ def server(first: str = STREAM_AND_ACTION, **options: Any) -> Server:
 
 async def greet_and_listen(peer: Peer) -> None:
     await peer.started()
-    await peer.play(tone(700, 300), "greeting")
+    await peer.play(tone(700, 100), "greeting")
     await peer.drain()
 
 
 async def greet_and_close(peer: Peer) -> None:
     await peer.started()
-    await peer.play(tone(700, 200), "bye")
+    await peer.play(tone(700, 100), "bye")
     await peer.marked("bye")
     await peer.socket.close()
 
@@ -191,7 +191,7 @@ class WholeCallTests(SimpleTestCase):
 
         first = STREAM.replace("</Response>", "<Redirect>/twilio/voice/</Redirect></Response>")
         async with server(first, talk=talk).running() as fake:
-            ledger = await call(fake, QUICK, Wait(300), QUICK, Say("bye"), HangUp(), ends_by="caller")
+            ledger = await call(fake, QUICK, Wait(150), QUICK, Say("bye"), HangUp(), ends_by="caller")
         self.assertTrue(ledger.ok, (ledger.complaints, ledger.failures))
         self.assertEqual(len({stream.stream_sid for stream in ledger.streams}), 2)
         self.assertEqual(ledger.streams[1].utterances[0].clip, "bye")

@@ -57,7 +57,7 @@ class ComplaintTests(SimpleTestCase):
             await peer.drain()
 
         async with server(talk=talk).running() as fake:
-            ledger = await call(fake, Wait(700), HangUp())
+            ledger = await call(fake, Wait(300), HangUp())
         self.assertEqual(codes(ledger), [31931])
         self.assertEqual(ledger.stream.agent_audio_discarded_bytes, 60 * 8000)
 
@@ -101,7 +101,7 @@ class ComplaintTests(SimpleTestCase):
 
     async def test_a_webhook_that_is_too_slow(self) -> None:
         def slow(hit: Hit) -> Reply:
-            time.sleep(0.6)
+            time.sleep(0.35)
             return xml(BYE)
 
         async with server(pages={"/twilio/voice/": slow}).running() as fake:
