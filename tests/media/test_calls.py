@@ -79,6 +79,9 @@ class CallTests(SimpleTestCase):
         (final,) = [final for final in self.recorder.of("finalize_call_log") if final["call_sid"] == call_sid]
         return final
 
+    async def until_turns(self, count: int) -> None:
+        await eventually(lambda: len(self.turns()) == count)
+
     def turns(self, call_sid: str = CALL_SID) -> list[dict[str, Any]]:
         return [turn for turn in self.recorder.of("save_conversation_turn") if turn["call_sid"] == call_sid]
 
@@ -89,7 +92,7 @@ class CallTests(SimpleTestCase):
             caller = Caller(stream)
             for number, clip in enumerate(("ask-hours", "ask-parking"), start=2):
                 await caller.say(clip)
-                await eventually(lambda number=number: len(self.turns()) == number)
+                await self.until_turns(number)
             await stream.hang_up()
             final = await self.until_over()
             (closed,) = await eventually(lambda: server.ledger.of("closed"))
@@ -145,8 +148,8 @@ class CallTests(SimpleTestCase):
                 async with self.model(fault) as server:
                     stream = await self.greeted(server)
                     await Caller(stream).say("ask-hours")
-                    await eventually(lambda stream=stream: stream.close_code)
                     final = await self.until_over()
+                    await stream.until_closed()
                 self.assertEqual(final["ended_reason"], "model_failed")
                 self.assertEqual(final["turns"][0]["bot_reply"], GREETING)
                 self.assertEqual(stream.close_code, 1000)

@@ -50,13 +50,11 @@ class StartAndStopTests(SimpleTestCase):
         self.addCleanup(server.child.kill)
         return server
 
-    def test_an_idle_server_leaves_at_once_when_told_to(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            with self.subTest(signal=number.name):
-                server = self.start()
-                server.port()
-                server.child.process.send_signal(number)
-                self.assertEqual(server.child.process.wait(10), 0, server.child.output())
+    def test_an_idle_server_leaves_at_once_on_ctrl_c(self) -> None:
+        server = self.start()
+        server.port()
+        server.child.process.send_signal(signal.SIGINT)
+        self.assertEqual(server.child.process.wait(10), 0, server.child.output())
 
     def test_a_port_in_use_is_said_in_one_line(self) -> None:
         with socket.socket() as taken:

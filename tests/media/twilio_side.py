@@ -13,7 +13,7 @@ from typing import Any
 from channels.testing import WebsocketCommunicator
 
 from calls import stream_tickets
-from tests.media.fakes import ACCOUNT_SID, CALL_SID, STREAM_SID
+from tests.media.fakes import ACCOUNT_SID, CALL_SID, STREAM_SID, eventually
 from voiceagent.asgi import application
 
 PUBLIC_HOST = "voice.example.com"
@@ -102,6 +102,9 @@ class TwilioStream:
 
     async def stop(self) -> None:
         await self._send_counted({"event": "stop", "stop": {"accountSid": ACCOUNT_SID, "callSid": self.call_sid}})
+
+    async def until_closed(self) -> None:
+        await eventually(lambda: self.close_code)
 
     async def hang_up(self) -> None:
         await self.stop()
