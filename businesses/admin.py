@@ -6,13 +6,10 @@ calls use from then on. Published versions are shown and never changed.
 
 from __future__ import annotations
 
-import json
-import zoneinfo
 from typing import TYPE_CHECKING, Any
 
-from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Count, Exists, OuterRef, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -22,33 +19,22 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
+from businesses.forms import AgentChoiceField, BusinessForm, DraftForm, DraftFormSet
 from businesses.local_time import date_and_time
 from businesses.models import Agent, AgentVersion, Business, Membership, PhoneNumber
 from businesses.tenancy import AgentFilter, BusinessFilter, TenantAdmin
-from businesses.tools import TOOLS
 
 if TYPE_CHECKING:
     AnyStackedInline = admin.StackedInline[Any, Any]
     AnyTabularInline = admin.TabularInline[Any, Any]
-    AnyModelForm = forms.ModelForm[Any]
-    AnyInlineFormSet = forms.BaseInlineFormSet[Any, Any, Any]
 else:
     AnyStackedInline = admin.StackedInline
     AnyTabularInline = admin.TabularInline
-    AnyModelForm = forms.ModelForm
-    AnyInlineFormSet = forms.BaseInlineFormSet
 
 
 def badge(text: object, kind: str = "") -> SafeString:
     """A word in a rounded box. `kind` is good, live, warning, bad or empty (voiceagent/admin.css)."""
     return format_html('<span class="badge{}">{}</span>', f" badge--{kind}" if kind else "", text)
-
-
-class BusinessForm(AnyModelForm):
-    time_zone = forms.ChoiceField(
-        choices=lambda: [(name, name) for name in sorted(zoneinfo.available_timezones())],
-        help_text="Times of calls are shown in this zone.",
-    )
 
 
 class MembershipInline(AnyTabularInline):
@@ -86,59 +72,11 @@ class BusinessAdmin(TenantAdmin):
         return request.user.is_superuser and super().has_add_permission(request)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Not once one of its agents was published: see AgentAdmin. It can be switched off."""
+        versions = AgentVersion.objects.filter(agent__business=obj, published_at__isnull=False) if obj else None
+        if versions is not None and versions.exists():
+            return False
         return request.user.is_superuser and super().has_delete_permission(request, obj)
-
-
-class ReadableJSONField(forms.JSONField):
-    """JSON with one setting in each line."""
-
-    def prepare_value(self, value: Any) -> Any:
-        if isinstance(value, forms.fields.InvalidJSONInput):
-            return value
-        return json.dumps(value, ensure_ascii=False, indent=2)
-
-
-class DraftForm(AnyModelForm):
-    tools = forms.MultipleChoiceField(
-        choices=list(TOOLS.items()),
-        required=False,
-        widget=forms.CheckboxSelectMultiple,
-        help_text="What the agent may do in a call, besides talking.",
-    )
-
-    turn_detection = ReadableJSONField(
-        widget=forms.Textarea(attrs={"rows": 9, "cols": 60, "spellcheck": "false"}),
-        help_text=AgentVersion._meta.get_field("turn_detection").help_text,
-    )
-
-    class Meta:
-        widgets = {
-            "greeting": forms.Textarea(attrs={"rows": 2, "cols": 80}),
-            "instructions": forms.Textarea(attrs={"rows": 18, "cols": 80}),
-        }
-
-
-class DraftFormSet(AnyInlineFormSet):
-    """At most one form: the draft, or, where there is none, what the newest published version says.
-
-    The latter becomes a new draft when something in it was changed.
-    """
-
-    def clean(self) -> None:
-        """Hold the agent's row until the end of the request, so that two people cannot start a draft at once."""
-        super().clean()
-        if not self.instance.pk:
-            return
-        Agent.objects.select_for_update().get(pk=self.instance.pk)
-        starts_draft = any(form.has_changed() for form in self.extra_forms)
-        if starts_draft and self.instance.draft() is not None:
-            raise ValidationError(
-                "Somebody has just started a draft of this agent. Copy your text, then load this page again."
-            )
-
-    def save_new(self, form: Any, commit: bool = True) -> Any:
-        form.instance.number = self.instance.next_version_number()
-        return super().save_new(form, commit)
 
 
 class DraftInline(AnyStackedInline):
@@ -256,12 +194,20 @@ class AgentVersionAdmin(TenantAdmin):
     """One version, to be read. It has no entry in the index: the way to it is the agent's page, or a call's."""
 
     business_lookup = "agent__business"
-    fields = ["agent", "number", "published_at", *AgentVersion.CONTENT]
-    list_display = ["__str__", "published_at"]
-    list_select_related = ["agent"]
+    fields = ["agent", "number", "published", *AgentVersion.CONTENT]
+    readonly_fields = ["published"]
+    list_display = ["__str__", "published"]
+    list_select_related = ["agent__business"]
     change_form_template = "admin/businesses/agentversion/change_form.html"
 
+    @admin.display(description="published", ordering="published_at")
+    def published(self, version: AgentVersion) -> str:
+        return date_and_time(version.published_at, version.agent.business.zone) or "not yet: this is a draft"
+
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        version = kwargs.get("obj")
+        if version is not None:
+            context.update(title=f"{version.agent}, version {version.number}", subtitle=None)
         context["can_start_draft"] = request.user.has_perm("businesses.add_agentversion")
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -303,11 +249,6 @@ class AgentVersionAdmin(TenantAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Drafts only: a published version may be in use by a call that has no row yet."""
         return (obj is None or not obj.is_published) and super().has_delete_permission(request, obj)
-
-
-class AgentChoiceField(forms.ModelChoiceField):  # type: ignore[type-arg]
-    def label_from_instance(self, agent: Any) -> str:
-        return f"{agent.name}, {agent.business}"
 
 
 @admin.register(PhoneNumber)

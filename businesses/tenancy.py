@@ -32,6 +32,9 @@ class TenantAdmin(AnyModelAdmin):
     """Admin of a model whose rows belong to a business, found by `business_lookup`: `business`, `agent__business`."""
 
     business_lookup: str
+    # Nobody deletes by the dozen here, and a list without checkboxes is easier to read on a phone.
+    actions = None
+    show_facets = admin.ShowFacets.NEVER
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         rows = super().get_queryset(request)

@@ -18,7 +18,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from businesses.admin import badge
-from businesses.local_time import date_and_time
+from businesses.local_time import date_and_minute, date_and_time
 from businesses.tenancy import AgentFilter, AnyModelAdmin, BusinessFilter, TenantAdmin
 from calls import conversation
 from calls.models import TERMINAL_STATUSES, CallLog, CallStatus, ConversationTurn, EndedReason, RefusedFact
@@ -84,14 +84,15 @@ class CallLogAdmin(TenantAdmin, ReadOnly):
     list_per_page = 50
     list_max_show_all = 0
     show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
     search_fields = ["call_sid"]  # shows the box; get_search_results says what is searched
     search_help_text = "A phone number (from its beginning, with or without +) or a CallSid."
-    actions = None
     change_form_template = "admin/calls/calllog/change_form.html"
 
     class Media:
         css = {"all": ["calls/admin.css"]}
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        return super().changelist_view(request, {"title": "Calls", **(extra_context or {})})
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CallLog]:
         calls: QuerySet[CallLog] = super().get_queryset(request)
@@ -120,7 +121,7 @@ class CallLogAdmin(TenantAdmin, ReadOnly):
 
     @admin.display(description="started", ordering="started_at")
     def started(self, call: CallLog) -> SafeString:
-        when = date_and_time(call.started_at or call.created_at, call.business.zone)
+        when = date_and_minute(call.started_at or call.created_at, call.business.zone)
         return format_html('{}<span class="second">{}</span>', when, str(call))
 
     @admin.display(description="from / to", ordering="from_number")
