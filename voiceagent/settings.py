@@ -182,6 +182,11 @@ CACHES = {
     }
 }
 
+# --- The journal: what must not be lost until the database has it (docs/journal.md) ---------------------------
+# On a disk of this machine; web processes and workers of one machine share it.
+JOURNAL_DIR = Path(env.str("JOURNAL_DIR", default=str(VAR_DIR / "journal"))).resolve()
+JOURNAL_MAX_BYTES = env.int("JOURNAL_MAX_BYTES", default=256 * 1024 * 1024)
+
 # --- Celery: begin -------------------------------------------------------------------------------------------
 CELERY_BROKER_URL = broker_url(REDIS_URL)
 # The worker's. The recorder publishes over a connection of its own with a deadline of 0.5 s (calls/publishing.py).

@@ -1,0 +1,48 @@
+"""What must not be lost until the database has it: one append-only file for each call and process (docs/journal.md)."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+from django.conf import settings
+
+from calls.journal.journal import Journal
+from calls.journal.keeper import Keeper
+
+__all__ = ["Journal", "Keeper", "get_journal", "get_keeper"]
+
+_journal: Journal | None = None
+_keeper: Keeper | None = None
+_lock = threading.Lock()
+
+
+def get_journal() -> Journal:
+    """The journal of this process. Made at the first use, when the keeper is started too."""
+    global _journal, _keeper
+    with _lock:
+        if _journal is None:
+            _journal = Journal(Path(settings.JOURNAL_DIR), max_bytes=settings.JOURNAL_MAX_BYTES)
+            _journal.start()
+            _keeper = Keeper(_journal)
+            _keeper.start()
+        return _journal
+
+
+def get_keeper() -> Keeper:
+    get_journal()
+    assert _keeper is not None, "made with the journal"
+    return _keeper
+
+
+def _forget_after_fork() -> None:
+    """Threads do not survive a fork, and a lock may have been held by one."""
+    global _journal, _keeper, _lock
+    if _journal is not None:
+        _journal.forget_after_fork()
+    _journal = _keeper = None
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)

@@ -1,0 +1,121 @@
+"""What the database has to show before a call's journal may go. Pure.
+
+A claim is made of the facts of one call as they are journaled, without anything that was said. It compares with what
+the database knows; a fact too odd to compare makes it `odd`, and then only writing the facts again can settle it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from calls.journal import kinds
+
+# A row has to have something in these when the fact had.
+_IDENTITY = ("from_number", "to_number", "stream_sid", "account_sid", "agent_version_id")
+_END = ("ended_reason", "recording_url", "model_session_id")
+
+_RANKS = {"queued": 0, "initiated": 1, "ringing": 2, "in-progress": 3}
+_TERMINAL = 4
+
+
+@dataclass(slots=True)
+class Known:
+    """What the database has of one call. `filled`: the columns that are not empty."""
+
+    business_id: int
+    status: str
+    direction: str
+    filled: frozenset[str]
+    expected_turns: int | None
+    carrier_duration_seconds: int | None
+    interruptions: int
+    revisions: dict[int, int] = field(default_factory=dict)  # by turn_index
+
+
+@dataclass(slots=True)
+class Claim:
+    finalized: bool = False
+    odd: bool = False
+    business_ids: set[int] = field(default_factory=set)
+    rank: int = -1
+    outbound: bool = False
+    filled: set[str] = field(default_factory=set)
+    revisions: dict[int, int] = field(default_factory=dict)
+    expected_turns: int = -1
+    carrier_duration_seconds: int = -1
+    interruptions: int = 0
+
+    def add(self, kind: str, arguments: Mapping[str, Any]) -> None:
+        if kind == kinds.FINALIZE:
+            self.finalized = True
+        try:
+            self.business_ids.add(arguments["business_id"])
+            if kind == kinds.TURN:
+                self._turn(arguments)
+            else:
+                self.rank = max(self.rank, _RANKS.get(arguments["status"], _TERMINAL))
+                self._call(kind, arguments)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            self.odd = True
+
+    def copy(self) -> Claim:
+        return Claim(
+            self.finalized,
+            self.odd,
+            set(self.business_ids),
+            self.rank,
+            self.outbound,
+            set(self.filled),
+            dict(self.revisions),
+            self.expected_turns,
+            self.carrier_duration_seconds,
+            self.interruptions,
+        )
+
+    def holds(self, known: Known | None) -> bool:
+        """Whether the database shows all of it."""
+        if known is None or self.odd:
+            return False
+        return (
+            self.business_ids <= {known.business_id}
+            and _RANKS.get(known.status, _TERMINAL) >= self.rank
+            and (known.direction == "outbound" or not self.outbound)
+            and self.filled <= known.filled
+            and (-1 if known.expected_turns is None else known.expected_turns) >= self.expected_turns
+            and (-1 if known.carrier_duration_seconds is None else known.carrier_duration_seconds)
+            >= self.carrier_duration_seconds
+            and known.interruptions >= self.interruptions
+            and all(known.revisions.get(index, -1) >= revision for index, revision in self.revisions.items())
+        )
+
+    def _turn(self, turn: Mapping[str, Any]) -> None:
+        index, revision = int(turn["turn_index"]), int(turn.get("revision", 0))
+        self.revisions[index] = max(revision, self.revisions.get(index, 0))
+
+    def _call(self, kind: str, arguments: Mapping[str, Any]) -> None:
+        if kind == kinds.CREATE:
+            self.filled.update(name for name in _IDENTITY if arguments.get(name))
+            direction = str(arguments["direction"])
+            self.outbound |= direction.startswith("outbound") or direction == "trunking-originating"
+        elif kind == kinds.STATUS:
+            if arguments.get("duration_seconds") is not None:
+                self.carrier_duration_seconds = max(self.carrier_duration_seconds, int(arguments["duration_seconds"]))
+        elif kind == kinds.FINALIZE:
+            self._end(arguments)
+        else:
+            self.odd = True
+
+    def _end(self, arguments: Mapping[str, Any]) -> None:
+        self.filled.update(name for name in _END if arguments.get(name))
+        self.filled.add("ended_at")
+        self.interruptions = max(self.interruptions, int(arguments.get("interruptions", 0)))
+        turns = arguments.get("turns", ())
+        for turn in turns:
+            self._turn(turn)
+        if turns or not arguments.get("transcript"):
+            last = max((int(turn["turn_index"]) for turn in turns), default=-1)
+            self.expected_turns = max(self.expected_turns, last + 1)
+        else:
+            self.filled.add("transcript")
