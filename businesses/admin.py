@@ -103,6 +103,7 @@ class DraftInline(AnyStackedInline):
 class AgentAdmin(TenantAdmin):
     business_lookup = "business"
     fields = ["name", "business"]
+    ordering = ["business__name", "name"]
     inlines = [DraftInline]
     list_display = ["name", "business", "calls_use", "draft_state", "numbers_count"]
     list_filter = [BusinessFilter]

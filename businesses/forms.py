@@ -80,6 +80,10 @@ class DraftFormSet(AnyInlineFormSet):
         if not self.instance.pk:
             return
         Agent.objects.select_for_update().get(pk=self.instance.pk)
+        if any(form.instance.pk is None for form in self.initial_forms):  # Django would drop it without a word
+            raise ValidationError(
+                "Somebody has just published this draft or thrown it away. Copy your text, then load this page again."
+            )
         starts_draft = any(form.has_changed() for form in self.extra_forms)
         if starts_draft and self.instance.draft() is not None:
             raise ValidationError(

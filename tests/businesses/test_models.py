@@ -1,0 +1,69 @@
+"""Agents and their versions; numbers and whom they lead to."""
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.test import TestCase
+
+from businesses.models import AgentVersion, Business, PhoneNumber
+from tests.businesses.worlds import World, make_world, staff_member
+
+
+class VersionsTest(TestCase):
+    world: World
+
+    @classmethod
+    def setUpTestData(cls) -> None:
+        cls.world = make_world("Harbor", 1)
+
+    def test_a_published_version_never_changes(self) -> None:
+        version = AgentVersion.objects.get(pk=self.world.published.pk)
+        version.greeting = "Something else"
+        with self.assertRaisesMessage(ValidationError, "never changes"):
+            version.save()
+        with self.assertRaisesMessage(ValidationError, "never changes"):
+            version.publish()
+        version.refresh_from_db()
+        self.assertEqual(version.greeting, "Harbor greeting")
+
+    def test_calls_use_the_newest_published_version_and_never_a_draft(self) -> None:
+        agent = self.world.agent
+        self.assertEqual(agent.published_version(), self.world.published)
+        self.world.draft.publish()
+        self.assertEqual(agent.published_version(), self.world.draft)
+
+    def test_an_agent_has_one_draft_at_most(self) -> None:
+        with self.assertRaises(IntegrityError), transaction.atomic():
+            self.world.agent.start_draft(self.world.published)
+        self.world.draft.publish()
+        draft = self.world.agent.start_draft(self.world.published)
+        self.assertEqual((draft.number, draft.is_published), (3, False))
+        self.assertEqual(
+            [getattr(draft, name) for name in AgentVersion.CONTENT],
+            [getattr(self.world.published, name) for name in AgentVersion.CONTENT],
+        )
+
+    def test_a_snapshot_holds_everything_that_is_edited(self) -> None:
+        snapshot = self.world.published.snapshot()
+        for name in AgentVersion.CONTENT:
+            value = getattr(self.world.published, name)
+            self.assertEqual(getattr(snapshot, name), tuple(value) if name == "tools" else value)
+
+
+class BusinessTest(TestCase):
+    def test_a_number_leads_to_an_agent_of_its_own_business(self) -> None:
+        ours, theirs = make_world("Ours", 1), make_world("Theirs", 2)
+        number = PhoneNumber(number="+15550100999", business=ours.business, agent=theirs.agent)
+        with self.assertRaisesMessage(ValidationError, "belongs to another business"):
+            number.full_clean()
+
+    def test_members_see_their_businesses_and_superusers_all(self) -> None:
+        ours, theirs = make_world("Ours", 1), make_world("Theirs", 2)
+        user = staff_member(ours.business)
+        self.assertEqual(list(Business.objects.visible_to(user)), [ours.business])
+        user.is_superuser = True
+        self.assertEqual(set(Business.objects.visible_to(user)), {ours.business, theirs.business})
+
+    def test_a_zone_that_the_server_does_not_know_is_read_as_utc(self) -> None:
+        self.assertEqual(str(Business(time_zone="America/New_York").zone), "America/New_York")
+        for name in ("Atlantis/Center", "", "/etc/passwd"):
+            self.assertEqual(str(Business(time_zone=name).zone), "UTC")

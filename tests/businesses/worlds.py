@@ -1,0 +1,67 @@
+"""Two businesses on one server, for tests that must keep them apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission, User
+from django.db.models import Model
+
+from businesses.models import Agent, AgentVersion, Business, Membership, PhoneNumber
+from calls.models import CallLog, CallStatus, ConversationTurn, EndedReason
+
+STARTED = datetime(2026, 11, 23, 14, 5, 12, tzinfo=UTC)
+
+
+@dataclass
+class World:
+    """Everything one business has: each text in it contains `word`."""
+
+    word: str
+    business: Business
+    agent: Agent
+    published: AgentVersion
+    draft: AgentVersion
+    number: PhoneNumber
+    call: CallLog
+    turn: ConversationTurn
+
+    def rows(self) -> list[Model]:
+        return [self.business, self.agent, self.published, self.draft, self.number, self.call, self.turn]
+
+
+def make_world(word: str, digit: int) -> World:
+    business = Business.objects.create(name=f"{word} Dental", time_zone="America/New_York")
+    agent = Agent.objects.create(business=business, name=f"{word} Robin")
+    texts = {"instructions": f"{word} instructions", "greeting": f"{word} greeting"}
+    published = AgentVersion.objects.create(agent=agent, number=1, **texts)
+    published.publish()
+    draft = AgentVersion.objects.create(agent=agent, number=2, **texts)
+    number = PhoneNumber.objects.create(number=f"+1555{digit}100100", business=business, agent=agent)
+    call = CallLog.objects.create(
+        call_sid=f"CA{digit:032x}",
+        business=business,
+        agent_version=published,
+        from_number=f"sip:{word}@example.com",
+        to_number=number.number,
+        status=CallStatus.COMPLETED,
+        ended_reason=EndedReason.CALLER_HUNG_UP,
+        started_at=STARTED,
+        ended_at=STARTED + timedelta(seconds=75),
+        duration_seconds=75,
+        expected_turns=1,
+        is_complete=True,
+    )
+    turn = ConversationTurn.objects.create(call=call, turn_index=0, bot_reply=f"{word} greeting")
+    return World(word, business, agent, published, draft, number, call, turn)
+
+
+def staff_member(*businesses: Business, name: str = "olga") -> User:
+    """A staff user with every permission there is, who belongs to these businesses and is no superuser."""
+    user = get_user_model().objects.create_user(name, is_staff=True)
+    user.user_permissions.set(Permission.objects.all())
+    for business in businesses:
+        Membership.objects.create(user=user, business=business)
+    return user
