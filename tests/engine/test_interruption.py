@@ -56,6 +56,14 @@ class SpeakingUp(SimpleTestCase):
         self.assertEqual(driver.finish.counters["late_audio_deltas"], 3)
         self.assertEqual(driver.finish.turns[1].generated_ms, 2800)
 
+    def test_a_cut_item_stays_silent_even_in_another_response(self) -> None:
+        driver = talking()
+        driver.caller_says("Hi")
+        driver.agent_says("Hello there.", 2000)
+        driver.caller_starts()
+        driver.send(events.ResponseStarted("other"))
+        self.assertEqual(driver.send(events.ModelAudio("other", driver.item_id, audio(400))), [])
+
     def test_the_next_answer_plays(self) -> None:
         driver = talking()
         driver.caller_says("Is there parking?")

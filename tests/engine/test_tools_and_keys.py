@@ -128,6 +128,16 @@ class AskingForAnswers(SimpleTestCase):
         self.assertEqual(len(driver.all(commands.Greet)), 1)
         self.assertEqual(driver.all(commands.Respond), [])
 
+    def test_a_second_wish_waits_for_the_answer_to_the_first(self) -> None:
+        driver = talking()
+        driver.caller_says("Hi")
+        driver.advance(3)  # the model does not answer
+        self.assertIn(commands.Respond(), driver.send(events.DtmfPressed("#")))
+        self.assertEqual(len(driver.send(events.DtmfPressed("#"))), 1)
+        self.assertGreater(driver.call.deadline() or 0, driver.now)
+        driver.advance(5)
+        self.assertEqual(len(driver.all(commands.Respond)), 1)
+
     def test_an_error_frees_the_way_for_the_next_wish(self) -> None:
         driver = calling("c1")
         driver.send(result("c1"), events.ModelError("server_error", fatal=False))
