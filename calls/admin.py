@@ -203,6 +203,8 @@ def call_page(call: Any) -> dict[str, Any]:
         "missing_after": max(after, 0),
         "status_badge": status_badge(call),
         "ending": ending(call),
+        # Somebody else's text: only an address of the web becomes a link.
+        "recording_url": call.recording_url if call.recording_url.startswith(("https://", "http://")) else "",
         "facts": _facts(call, zone, len(turns)),
         "ids": [
             ("CallSid", call.call_sid),
