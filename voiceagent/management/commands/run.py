@@ -64,8 +64,7 @@ class Command(BaseCommand):
             self.start_children(port)
             self.wait_until_it_serves(port, broker)
             lock.tell(running.Running(pid=os.getpid(), port=port))
-            self.stdout.write(banner(port, password, settings.VAR_DIR))
-            self.stdout.flush()  # output into a file would show nothing until the end
+            self.say(banner(port, password, settings.VAR_DIR))
             if is_first and settings.TWILIO_IS_SIMULATED and not no_demonstration:
                 self.start_demonstration()
             while True:
