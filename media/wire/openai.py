@@ -20,8 +20,7 @@ _Id = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
 class _Message(Struct, tag_field="type"):
-    def event(self) -> events.Event | None:
-        raise NotImplementedError
+    """One kind of message; each has a method `event`, which says what it means."""
 
 
 class _Session(Struct):
