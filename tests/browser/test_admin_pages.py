@@ -1,0 +1,177 @@
+"""Admin in a real browser: what a policy refuses, what does not fit, and what asks another host is found here.
+
+Needs playwright (requirements/e2e.txt, `make test-browser`) and a Chromium of the system; nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+from unittest import skipUnless
+
+from django.contrib.auth.models import User
+from django.contrib.staticfiles.testing import StaticLiveServerTestCase
+from django.test import override_settings
+from django.utils import timezone
+
+from businesses import demo
+from businesses.models import AgentVersion
+from calls.models import CallLog, ConversationTurn
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+HAS_PLAYWRIGHT = importlib.util.find_spec("playwright") is not None
+FLAGS = [
+    *("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+]
+DESK, PHONE = (1280, 900), (390, 844)
+CANARY = "<script>document.title = 'canary'</script>"
+
+
+def make_calls(version: AgentVersion) -> dict[str, CallLog]:
+    """A call with an interruption, one of sixty turns, one incomplete and one going on."""
+    calls = {}
+    ends = {"talk": ("completed", 3, True), "long": ("completed", 60, True), "broken": ("failed", 9, False)}
+    for number, name in enumerate(("talk", "long", "broken", "live")):
+        status, expected, complete = ends.get(name, ("in-progress", None, False))
+        started = timezone.now() - timedelta(minutes=number)
+        calls[name] = CallLog.objects.create(
+            call_sid=f"CA{number:032x}",
+            business=version.agent.business,
+            agent_version=version,
+            from_number="sip:a-rather-long-name@pbx.some-company.example.com",
+            to_number=demo.NUMBER,
+            status=status,
+            started_at=started,
+            duration_seconds=None if name == "live" else 75,
+            ended_reason="" if name == "live" else "caller_hung_up",
+            expected_turns=expected,
+            is_complete=complete,
+        )
+        ConversationTurn.objects.bulk_create(
+            ConversationTurn(
+                call=calls[name],
+                turn_index=index,
+                user_text=f"{CANARY} {'x' * 90}" if index else "",
+                bot_reply="We are at 12 Harbor Street. There is free parking behind the building.",
+                heard_text="We are at 12",
+                generated_ms=6400,
+                heard_ms=2100 if index == 1 else 6400,
+                interrupted=index == 1,
+                started_at=started + timedelta(seconds=9 * index),
+            )
+            for index in range(60 if name == "long" else 3)
+        )
+    return calls
+
+
+@skipUnless(CHROMIUM, "Admin in a browser: needs Chromium (apt install chromium)")
+@skipUnless(HAS_PLAYWRIGHT, "Admin in a browser: needs playwright (make test-browser)")
+@override_settings(MODEL_IS_SIMULATED=True)
+class AdminInABrowserTest(StaticLiveServerTestCase):
+    """The browser runs an event loop in this thread, so all rows are made before it starts."""
+
+    def setUp(self) -> None:
+        logging.disable(logging.CRITICAL)
+        self.addCleanup(logging.disable, logging.NOTSET)
+        business = demo.seed()
+        agent = business.agents.get()
+        version = agent.published_version()
+        assert version is not None
+        self.calls = make_calls(version)
+        User.objects.create_superuser("boss", password="a long password")
+        self.pages = {
+            "index": "/admin/",
+            "calls": "/admin/calls/calllog/",
+            **{name: f"/admin/calls/calllog/{call.pk}/change/" for name, call in self.calls.items()},
+            "agents": "/admin/businesses/agent/",
+            "agent": f"/admin/businesses/agent/{agent.pk}/change/",
+            "version": f"/admin/businesses/agentversion/{version.pk}/change/",
+            "number": "/admin/businesses/phonenumber/add/",
+            "business": f"/admin/businesses/business/{business.pk}/change/",
+            "jobs": "/admin/django_celery_results/taskresult/",
+        }
+        self.complaints: list[str] = []
+        self.hosts: set[str] = set()
+
+    @contextmanager
+    def browser(self) -> Iterator[Any]:
+        sync_playwright = importlib.import_module("playwright.sync_api").sync_playwright  # not a dependency of dev
+        root = hasattr(os, "geteuid") and os.geteuid() == 0
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=CHROMIUM, args=[*FLAGS, *(["--no-sandbox"] if root else [])]
+            )
+            try:
+                yield browser
+            finally:
+                browser.close()
+
+    def logged_in(self, browser: Any, size: tuple[int, int]) -> Any:
+        page = browser.new_context(viewport={"width": size[0], "height": size[1]}).new_page()
+        page.on("console", lambda said: self.complaints.extend([said.text] if said.type == "error" else []))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self.hosts.add(request.url.split("/")[2]))
+        page.goto(f"{self.live_server_url}/admin/")
+        page.fill("#id_username", "boss")
+        page.fill("#id_password", "a long password")
+        page.click("[type=submit]")
+        page.wait_for_selector("#user-tools")
+        return page
+
+    def open(self, page: Any, name: str) -> None:
+        page.goto(self.live_server_url + self.pages[name])
+
+    def test_pages_fit_a_desk_and_a_phone_and_nothing_is_refused_or_fetched_from_elsewhere(self) -> None:
+        with self.browser() as browser:
+            for size in (DESK, PHONE):
+                page = self.logged_in(browser, size)
+                for name in self.pages:
+                    with self.subTest(page=name, width=size[0]):
+                        self.open(page, name)
+                        self.assertLessEqual(page.evaluate("document.documentElement.scrollWidth"), size[0])
+                        self.assertIn("The speech model is simulated.", page.inner_text("body"))
+                        self.assertNotIn("canary", page.title())
+                        self.assertEqual(self.complaints, [])
+                self.open(page, "calls")
+                inner, outer = page.eval_on_selector(".results", "box => [box.scrollWidth, box.clientWidth]")
+                self.assertLessEqual(inner, outer, f"the list of calls does not fit its box at {size[0]} px")
+        self.assertEqual(self.hosts, {self.live_server_url.removeprefix("http://")})
+
+    def test_an_operator_finds_a_call_by_number_and_reads_what_was_cut_off(self) -> None:
+        with self.browser() as browser:
+            page = self.logged_in(browser, DESK)
+            self.open(page, "calls")
+            page.fill("#searchbar", self.calls["talk"].call_sid)
+            page.press("#searchbar", "Enter")
+            page.click("#result_list .field-started a")
+            page.wait_for_selector(".conversation")
+            self.assertEqual(page.inner_text(".turn del"), "Harbor Street. There is free parking behind the building.")
+            self.assertIn("line-through", page.eval_on_selector(".turn del", "e => getComputedStyle(e).textDecoration"))
+            page.go_back()
+            page.click("summary:has-text('Status')")
+            page.click(".filter[open] a:has-text('Failed')")
+            page.wait_for_selector("summary:has-text('Failed')")
+            self.assertEqual(page.locator("#result_list tbody tr").count(), 0)  # the search still holds
+
+    def test_an_agent_is_edited_and_published_with_the_mouse(self) -> None:
+        with self.browser() as browser:
+            page = self.logged_in(browser, DESK)
+            self.open(page, "agent")
+            page.fill("#id_versions-0-greeting", "Good morning, Harbor Dental.")
+            page.click("[name=_publish]")
+            page.wait_for_selector(".messagelist .success")
+            self.assertIn("Version 2 is published", page.inner_text(".messagelist"))
+            page.click("text=Version 1")
+            page.click("text=New draft from this version")
+            page.wait_for_selector(".draft")
+            self.assertIn("Draft of version 3", page.inner_text(".draft"))
+            self.assertEqual(page.input_value("#id_versions-0-greeting"), demo.GREETING)
+        self.assertEqual(self.complaints, [])
