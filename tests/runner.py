@@ -24,7 +24,9 @@ class Runner(DiscoverRunner):
     """Django's runner, on files and a Valkey that are gone afterwards (manage.py chose the place for them)."""
 
     def run_tests(self, test_labels: list[str], **kwargs: Any) -> int:
-        server = PrivateValkey(settings.VAR_DIR).acquire() if settings.EMBEDDED_REDIS else None
+        server = None
+        if settings.EMBEDDED_REDIS:
+            server = PrivateValkey(settings.VAR_DIR, dies_with_me=True).acquire()
         try:
             return super().run_tests(test_labels, **kwargs)
         finally:

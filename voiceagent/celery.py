@@ -1,6 +1,7 @@
 """The Celery application: `celery -A voiceagent worker -Q high,default`."""
 
 import os
+from typing import Any
 
 from celery import Celery
 from celery.signals import beat_init, celeryd_init, setup_logging
@@ -18,3 +19,20 @@ celeryd_init.connect(valkey.keep_running)
 beat_init.connect(valkey.keep_running)
 
 setup_logging.connect(logs.configure_worker)
+
+
+def show_only_the_length(message: Any, body: Any) -> str:
+    return f"({len(message.body)} bytes, not shown)"
+
+
+def keep_messages_out_of_the_log(**_signal: object) -> None:
+    """Celery logs the whole body of a message that it cannot run (a task of a newer release, say): a caller's words."""
+    from celery.worker.consumer import consumer
+
+    consumer.dump_body = show_only_the_length
+
+
+celeryd_init.connect(keep_messages_out_of_the_log)
+
+
+celeryd_init.connect(keep_messages_out_of_the_log)

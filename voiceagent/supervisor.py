@@ -23,6 +23,11 @@ STEADY_SECONDS = 60.0  # who lived this long did not die of its start; the next 
 LOUD = re.compile(r"\[(warning|error|critical) *\]|\b(WARNING|ERROR|CRITICAL)\b|^Traceback |^\w*(Error|Exception):")
 
 
+def tied(command: Sequence[str]) -> list[str]:
+    """The command, made to end with this process even when this process is killed (Linux; see tied.py)."""
+    return [sys.executable, "-I", "-S", TIED, str(os.getpid()), *command]
+
+
 def next_delay(previous: float, lived: float) -> float:
     """Seconds to wait before a dead child is started again: doubling, bounded, forgiven after a steady life."""
     if lived >= STEADY_SECONDS or previous <= 0:
@@ -70,7 +75,7 @@ class Supervisor:
         self.log_dir.mkdir(parents=True, exist_ok=True)
         log = open(self.log_dir / f"{child.name}.log", "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - the reader's
         child.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", TIED, str(os.getpid()), *child.command],
+            tied(child.command),
             env={**os.environ, "PYTHONUNBUFFERED": "1", **child.environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

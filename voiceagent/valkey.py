@@ -24,6 +24,7 @@ import redis
 from django.conf import settings
 
 from voiceagent import embedded
+from voiceagent.supervisor import tied
 
 START_SECONDS = 10.0
 STOP_SECONDS = 10.0
@@ -35,9 +36,13 @@ class ValkeyUnavailable(Exception):
 
 
 class PrivateValkey:
-    """A share in the private server of one var directory."""
+    """A share in the private server of one var directory.
 
-    def __init__(self, var_dir: Path) -> None:
+    `dies_with_me`: a server that nobody shares, as in a test run, which may be killed at any time.
+    """
+
+    def __init__(self, var_dir: Path, *, dies_with_me: bool = False) -> None:
+        self._dies_with_me = dies_with_me
         self.var_dir = var_dir
         self.home = var_dir / "valkey"
         self.socket = embedded.socket_path(var_dir)
@@ -109,10 +114,11 @@ class PrivateValkey:
         self.socket.unlink(missing_ok=True)  # left by a server that was killed: nothing answers on it
         config = self.home / "valkey.conf"
         _write_private(config, self._configuration())
+        command = [str(_binary()), str(config)]
         with open(self.home / "valkey.log", "ab") as log:
             # A session of its own: Ctrl-C in the terminal must reach the worker first and the broker last.
             self._process = subprocess.Popen(
-                [str(_binary()), str(config)],
+                tied(command) if self._dies_with_me else command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -161,12 +167,10 @@ class PrivateValkey:
         return "".join(f"{name} {value}\n" for name, value in lines.items())
 
     def _stop(self) -> None:
-        try:
-            with self._client(timeout=STOP_SECONDS) as client:
-                client.shutdown(nosave=True)  # the append-only file is flushed all the same
-        except redis.RedisError:
-            pass  # it is gone already
+        with suppress(redis.RedisError), self._client(timeout=STOP_SECONDS) as client:  # an error: it is gone already
+            client.shutdown(nosave=True)  # the append-only file is flushed all the same
         if self._process is not None:
+            self._process.terminate()  # for when our password is not its own any more; otherwise it is dead by now
             try:
                 self._process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
