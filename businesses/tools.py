@@ -1,5 +1,5 @@
 """The names of what an agent may do in a call. What each one does is in media.tools, which an agent's form cannot see:
-imports go one way. A test of media holds the two lists equal."""
+imports go one way. A test holds the two lists equal."""
 
 TOOLS = {
     "end_call": "Hang up when the caller is done",
