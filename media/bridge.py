@@ -74,7 +74,7 @@ def call_config(agent: AgentSnapshot, model: SpeechModel) -> CallConfig:
     return CallConfig(
         greeting=agent.greeting,
         tools=tools.specs(agent.tools),
-        traits=model.traits,
+        traits=model.traits(agent),
         max_call_seconds=float(agent.max_call_seconds),
     )
 

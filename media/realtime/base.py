@@ -34,9 +34,8 @@ class ModelSession(Protocol):
 class SpeechModel(Protocol):
     """A way to open sessions."""
 
-    @property
-    def traits(self) -> ModelTraits:
-        """What its sessions can do; known before one is open, because a call starts before."""
+    def traits(self, agent: AgentSnapshot) -> ModelTraits:
+        """What a session of this agent can do; known before it is open, because a call starts before."""
 
     async def open(self, agent: AgentSnapshot) -> ModelSession:
         """Connect and send the configuration; ModelReady comes as an event. Raise ModelUnavailable."""

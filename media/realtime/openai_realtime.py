@@ -45,7 +45,9 @@ _type_of = msgspec.json.Decoder(_TypeOnly).decode
 class OpenAIRealtime:
     """Opens sessions with the server and model that the settings name."""
 
-    traits = ModelTraits()
+    def traits(self, agent: AgentSnapshot) -> ModelTraits:
+        # With `interrupt_response` off the server goes on speaking over the caller (protocols, openai-realtime B5).
+        return ModelTraits(cancels_itself=bool(agent.turn_detection.get("interrupt_response", True)))
 
     async def open(self, agent: AgentSnapshot) -> OpenAIRealtimeSession:
         if not settings.OPENAI_API_KEY:

@@ -145,7 +145,8 @@ class FakeSession:
 class FakeModel:
     """Opens one FakeSession, or refuses."""
 
-    traits = ModelTraits()
+    def traits(self, agent: AgentSnapshot) -> ModelTraits:
+        return ModelTraits()
 
     def __init__(self, refusal: ModelUnavailable | None = None) -> None:
         self.session = FakeSession()

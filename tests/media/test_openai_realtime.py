@@ -65,6 +65,14 @@ async def never(connection: ServerConnection) -> None:
     raise AssertionError("the upgrade was to be refused")
 
 
+class TraitsTests(SimpleTestCase):
+    def test_a_model_that_may_not_be_interrupted_does_not_cancel_itself(self) -> None:
+        model = get_model()
+        self.assertTrue(model.traits(agent()).cancels_itself)
+        speaks_on = agent(turn_detection={"type": "server_vad", "interrupt_response": False})
+        self.assertFalse(model.traits(speaks_on).cancels_itself)
+
+
 class OpenTests(SimpleTestCase):
     async def refusal(self) -> ModelUnavailable:
         with self.assertRaises(ModelUnavailable) as raised:
