@@ -103,7 +103,7 @@ class Replaying(ReplayCase):
     def test_a_file_taken_by_a_replayer_before_it_was_locked_is_made_anew(self) -> None:
         """The owner made its file, and a replayer deleted it as an empty one before the owner's lock."""
         is_ours = files.OwnFile._is_ours
-        calls = []
+        calls: list[Path] = []
 
         def slow_owner(own: files.OwnFile) -> bool:
             if not calls:
