@@ -93,17 +93,18 @@ async def _claim(ticket: Ticket) -> bool:
     """Single use, over all processes while Redis answers; else within this process, which is logged."""
     if not _used.claim(ticket.jti, ticket.expires_at, time.time()):
         return False
-    key = f"stream-ticket:{ticket.jti}"
     try:
-        return await _within(
-            _claims, lambda: bool(cache.add(key, 1, timeout=LIFETIME_SECONDS + 60)), CLAIM_DEADLINE_SECONDS
-        )
+        return await _within(_claims, lambda: _claim_everywhere(ticket.jti), CLAIM_DEADLINE_SECONDS)
     except (RedisError, OSError, PoolBusy) as error:  # TimeoutError is an OSError
         logger.warning(
             "ticket claimed in this process only: the cache does not answer",
             extra={"call_sid": ticket.call_sid, "error": type(error).__name__},
         )
         return True
+
+
+def _claim_everywhere(jti: str) -> bool:
+    return bool(cache.add(f"stream-ticket:{jti}", 1, timeout=LIFETIME_SECONDS + 60))
 
 
 async def _load(version_id: int) -> AgentSnapshot:

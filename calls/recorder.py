@@ -233,39 +233,39 @@ class Recorder:
             self._thread.start()
 
     def _run(self) -> None:
-        while (fact := self._next()) is not None:
+        while (job := self._next()) is not None:
+            fact, has_waited = job
             stored = self._hand_on(fact)
             with self._changed:
                 if stored:
                     self._backlog.relax()
                 else:
-                    self._backlog.keep(fact, time.monotonic(), hurry=self._closing)
+                    self._backlog.put(fact, first=has_waited)
+                    self._backlog.postpone(time.monotonic(), hurry=self._closing)
                 self._in_hand = 0
                 self._changed.notify_all()
         self._publisher.close()
 
-    def _next(self) -> Fact | None:
-        """Wait for something to do. A fact that has waited goes first; None: closed, and nothing is left.
+    def _next(self) -> tuple[Fact, bool] | None:
+        """Wait for a fact, and whether it comes from the backlog, which goes first. None: closed, and nothing is left.
 
         While the database is away new facts still try the broker, and queue up behind the others if it is away too.
         """
         with self._changed:
             while True:
                 now = time.monotonic()
-                fact: Fact | None = None
                 if self._backlog and self._backlog.is_due(now):
-                    fact = self._backlog.take()
-                elif self._incoming and self._backlog and self._breaker.is_open(now):
-                    self._backlog.append(self._incoming.popleft())
+                    self._in_hand = 1
+                    return self._backlog.take(), True
+                if self._incoming and self._backlog and self._breaker.is_open(now):
+                    self._backlog.put(self._incoming.popleft(), first=False)
                     continue
-                elif self._incoming:
-                    fact = self._incoming.popleft()
-                elif self._closing and not self._backlog:
+                if self._incoming:
+                    self._in_hand = 1
+                    return self._incoming.popleft(), False
+                if self._closing and not self._backlog:
                     self._thread = None  # decided under the lock: a fact that comes now starts a new thread
                     return None
-                if fact is not None:
-                    self._in_hand = 1
-                    return fact
                 self._changed.wait(self._backlog.pause(now))
 
     def _hand_on(self, fact: Fact) -> bool:
@@ -310,12 +310,15 @@ class _Backlog:
     def __len__(self) -> int:
         return len(self._facts)
 
-    def append(self, fact: Fact) -> None:
-        self._facts.append(fact)
+    def put(self, fact: Fact, *, first: bool) -> None:
+        """`first`: it was taken from here, and goes back to its place."""
+        if first:
+            self._facts.appendleft(fact)
+        else:
+            self._facts.append(fact)
 
-    def keep(self, fact: Fact, now: float, *, hurry: bool) -> None:
-        """`fact` was tried without success: back to the front, and a longer pause for all."""
-        self._facts.appendleft(fact)
+    def postpone(self, now: float, *, hurry: bool) -> None:
+        """Something could not be stored: a longer pause for all."""
         self._pause = 0.2 if hurry else min(max(1.0, 2 * self._pause), _LONGEST_PAUSE_SECONDS)
         self._due_at = now + self._pause
 

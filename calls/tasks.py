@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from billiard.exceptions import SoftTimeLimitExceeded
@@ -20,6 +21,7 @@ from calls import services
 
 logger = logging.getLogger(__name__)
 
+_HERE = Path(__file__).parent
 _IDENTITY = ("call_sid", "business_id", "turn_index")
 
 
@@ -54,10 +56,20 @@ class FactTask(Task):  # type: ignore[misc]
         options["kwargsrepr"] = repr(shown)
         return super().apply_async(args, kwargs, **options)
 
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        """Let the stored result say which queue the task came by; django-celery-results keeps `meta`."""
+        self.request.meta = {"queue": (self.request.delivery_info or {}).get("routing_key", "")}
+
 
 def _task(name: str, *, queue: str) -> Callable[[Callable[..., str]], FactTask]:
     """Celery's own decorator, typed."""
     return cast("Callable[[Callable[..., str]], FactTask]", shared_task(base=FactTask, name=name, queue=queue))
+
+
+def _place(error: BaseException) -> str:
+    """The innermost line of this app that the error came through; further in are only libraries."""
+    ours = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).parent == _HERE]
+    return f"{Path(ours[-1].filename).name}:{ours[-1].lineno}"
 
 
 def _store(call_sid: str, write: Callable[[], bool], what: str) -> str:
@@ -69,8 +81,7 @@ def _store(call_sid: str, write: Callable[[], bool], what: str) -> str:
         # CELERY_DB_REUSE_MAX keeps connections over tasks; this one may be dead.
         connections.close_all()
     except Exception as error:  # noqa: BLE001 - the edge of a task: the text of the error stays here
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        failure = FactFailed(f"{type(error).__name__} at {place.name}:{place.lineno}")
+        failure = FactFailed(f"{type(error).__name__} at {_place(error)}")
         logger.error("a fact of a call failed", extra={"call_sid": call_sid, "error": str(failure)})
     else:
         return f"{call_sid} {what}" if accepted else f"{call_sid} {what} refused"

@@ -65,7 +65,7 @@ def facts_of_a_call(business_id: int, agent_version_id: int | None) -> list[Fact
 
 def state() -> dict[str, Any]:
     """All that is stored of the one call, without what the clock and the database chose."""
-    call = CallLog.objects.values().get()
+    call: dict[str, Any] = {**CallLog.objects.values().get()}
     for name in ("id", "created_at", "updated_at"):
         del call[name]
     call["turns"] = list(ConversationTurn.objects.order_by("turn_index").values_list(*a_turn(0)))
@@ -120,14 +120,19 @@ class AnyOrderTest(TestCase):
 class MergeRulesTest(TestCase):
     def setUp(self) -> None:
         self.business, self.version = a_business()
-        self.call = {"call_sid": CALL_SID, "business_id": self.business.pk}
-        self.identity = {"from_number": CALLER, "to_number": OUR_NUMBER, "direction": "inbound"}
+        self.call: dict[str, Any] = {"call_sid": CALL_SID, "business_id": self.business.pk}
+        self.identity: dict[str, Any] = {"from_number": CALLER, "to_number": OUR_NUMBER, "direction": "inbound"}
 
     def stored(self) -> CallLog:
         return CallLog.objects.get(call_sid=CALL_SID)
 
     def finalize(self, turns: list[dict[str, Any]], **fields: Any) -> None:
-        ended = {"status": "completed", "duration_seconds": 9, "transcript": render(turns), "turns": turns}
+        ended: dict[str, Any] = {
+            "status": "completed",
+            "duration_seconds": 9,
+            "transcript": render(turns),
+            "turns": turns,
+        }
         self.assertTrue(services.finalize_call_log(**{**self.call, **ended, **fields}))
 
     def test_the_first_terminal_status_stays(self) -> None:
@@ -141,7 +146,7 @@ class MergeRulesTest(TestCase):
         self.assertEqual(self.stored().from_number, CALLER)
 
     def test_the_carriers_duration_counts_more_in_either_order(self) -> None:
-        said = {"status": "completed", "sequence_number": 3, "duration_seconds": 7}
+        said: dict[str, Any] = {"status": "completed", "sequence_number": 3, "duration_seconds": 7}
         services.apply_call_status(**self.call, **said)
         self.finalize([], duration_seconds=9)
         self.assertEqual(self.stored().duration_seconds, 7)
@@ -214,7 +219,7 @@ class RefusedTest(TestCase):
     def setUp(self) -> None:
         self.business, self.version = a_business()
         self.other = Business.objects.create(name="Other")
-        self.call = {"call_sid": CALL_SID, "business_id": self.business.pk}
+        self.call: dict[str, Any] = {"call_sid": CALL_SID, "business_id": self.business.pk}
         self.turn = {**self.call, **a_turn(0)}
 
     def assert_refused(self, service: Callable[..., bool], arguments: dict[str, Any], reason: str) -> RefusedFact:
@@ -277,7 +282,8 @@ class RefusedTest(TestCase):
 
     def test_a_bad_turn_makes_the_whole_end_bad(self) -> None:
         ended = {**self.call, "status": "completed", "duration_seconds": 1, "transcript": ""}
-        for turns in ([a_turn(0, started_at="never")], ["turn"], [{}], "turns", None):
+        bad: list[Any] = [[a_turn(0, started_at="never")], ["turn"], [{}], "turns", None]
+        for turns in bad:
             with self.subTest(turns=turns):
                 self.assert_refused(services.finalize_call_log, {**ended, "turns": turns}, "")
 
@@ -296,7 +302,7 @@ class RefusedTest(TestCase):
 
     def test_overlong_names_of_a_call_fit_their_columns(self) -> None:
         long = "sip:" + "x" * 400
-        identity = {"from_number": long, "to_number": long, "direction": "inbound", "stream_sid": long}
+        identity: dict[str, Any] = {"from_number": long, "to_number": long, "direction": "inbound", "stream_sid": long}
         self.assertTrue(services.create_call_log(**self.call, **identity, account_sid=long))
         self.assertEqual(len(CallLog.objects.get().from_number), 255)
 
