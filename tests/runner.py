@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 from collections import Counter
@@ -22,6 +23,13 @@ def skip_summary(reasons: list[str]) -> list[str]:
 
 class Runner(DiscoverRunner):
     """Django's runner, on files and a Valkey that are gone afterwards (manage.py chose the place for them)."""
+
+    def setup_test_environment(self, **kwargs: Any) -> None:
+        super().setup_test_environment(**kwargs)
+        # Requests that are refused on purpose are not worth a line each; a test that wants one asks with assertLogs.
+        logging.getLogger().setLevel(logging.WARNING)
+        for name in ("django.request", "django_structlog"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
     def run_tests(self, test_labels: list[str], **kwargs: Any) -> int:
         server = None

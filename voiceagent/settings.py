@@ -121,8 +121,8 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 # --- Static files: collected and hashed where `staticfiles/` exists (the image), else straight from the packages ---
 STATIC_URL = "/static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
-STATIC_IS_COLLECTED = not DEBUG and STATIC_ROOT.is_dir()
+STATIC_ROOT = BASE_DIR / "staticfiles" if (BASE_DIR / "staticfiles").is_dir() else None
+STATIC_IS_COLLECTED = STATIC_ROOT is not None and not DEBUG
 WHITENOISE_USE_FINDERS = not STATIC_IS_COLLECTED
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

@@ -7,6 +7,7 @@ import shutil
 import signal
 import tempfile
 from pathlib import Path
+from typing import Any, cast
 
 import redis
 from django.test import SimpleTestCase
@@ -33,7 +34,7 @@ class ValkeyTests(SimpleTestCase):
 
     def test_it_answers_drops_nothing_and_keeps_its_data(self) -> None:
         self.server().acquire()
-        info = self.connect().info()
+        info = self.info()
         self.assertEqual((info["maxmemory_policy"], info["aof_enabled"], info["tcp_port"]), ("noeviction", 1, 0))
         self.connect().set("kept", "yes")
         second = self.server().acquire()
@@ -95,8 +96,11 @@ class ValkeyTests(SimpleTestCase):
         with self.assertRaisesMessage(ValkeyUnavailable, "does not take the password"):
             self.server().acquire()
 
+    def info(self) -> dict[str, Any]:
+        return cast(dict[str, Any], self.connect().info())
+
     def pid(self) -> int:
-        return int(self.connect().info("server")["process_id"])
+        return int(self.info()["process_id"])
 
 
 class SocketDirectoryTests(SimpleTestCase):

@@ -24,6 +24,8 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
+from businesses.models import PhoneNumber
+from calls.models import CallLog
 from voiceagent import first_start, running
 from voiceagent.supervisor import Child, Supervisor
 from voiceagent.valkey import PrivateValkey, ValkeyUnavailable
@@ -64,7 +66,7 @@ class Command(BaseCommand):
             self.start_children(port)
             self.wait_until_it_serves(port, broker)
             lock.tell(running.Running(pid=os.getpid(), port=port))
-            self.say(banner(port, password, settings.VAR_DIR))
+            self.say(banner(port, password, PhoneNumber.objects.filter(is_active=True).first()))
             if is_first and settings.TWILIO_IS_SIMULATED and not no_demonstration:
                 self.start_demonstration()
             while True:
@@ -83,8 +85,6 @@ class Command(BaseCommand):
 
     def prepare_database(self) -> tuple[str | None, bool]:
         """Migrate and seed; return the new admin password, if there is one, and whether no call was ever taken."""
-        from calls.models import CallLog
-
         call_command("migrate", verbosity=0, interactive=False)
         password = first_start.make_admin(settings.VAR_DIR)
         first_start.make_business()
@@ -195,22 +195,28 @@ class Signals:
         return self._again
 
 
-def banner(port: int, password: str | None, var_dir: Path) -> str:
+def banner(port: int, password: str | None, number: PhoneNumber | None) -> str:
     """What a person needs to know, in a few lines."""
-    login = f"{first_start.ADMIN}, password {password}" if password else f"password in {var_dir / 'admin_password'}"
+    address = settings.PUBLIC_URL if settings.IS_PUBLIC else f"http://{running.HOST}:{port}"
+    kept = settings.VAR_DIR / "admin_password"
+    login = f"{first_start.ADMIN}, password {password} (kept in {kept})" if password else f"password in {kept}"
     if settings.OPENAI_API_KEY:
         model = f"{settings.OPENAI_REALTIME_MODEL} at {settings.OPENAI_BASE_URL}"
     else:
         model = "SIMULATED. Write OPENAI_API_KEY=... into .env and start again to talk to the real one."
     if settings.TWILIO_IS_SIMULATED:
-        phone = "simulated: `make call` places a call. docs/going-live.md leads to a real number."
+        phone = "SIMULATED: `make call` places a call. docs/going-live.md leads to a real number."
     else:
         phone = f"Twilio calls {settings.PUBLIC_URL}/twilio/voice/"
     lines = [
-        ("Admin", f"http://{running.HOST}:{port}/admin/   {login}"),
+        ("Admin", f"{address}/admin/   {login}"),
         ("Model", model),
         ("Phone", phone),
-        ("Logs", str(var_dir / "log")),
+        (
+            "Number",
+            f"{number}, {number.business}, answered by {number.agent}" if number else "none yet: add one in admin",
+        ),
+        ("Logs", str(settings.VAR_DIR / "log")),
     ]
-    body = "\n".join(f"  {name:<7}{text}" for name, text in lines)
+    body = "\n".join(f"  {name:<8}{text}" for name, text in lines)
     return f"\nvoiceagent is running. Ctrl-C stops it.\n\n{body}\n"

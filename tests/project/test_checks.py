@@ -1,0 +1,77 @@
+"""Configuration that cannot work is refused at start, with a way to mend it."""
+
+from collections.abc import Iterable
+
+from django.core.checks import CheckMessage
+from django.test import SimpleTestCase, override_settings
+
+from voiceagent import checks
+
+ACCOUNT = "AC" + "0123456789abcdef" * 2
+
+
+def ids(messages: Iterable[CheckMessage]) -> list[str]:
+    return [str(message.id).removeprefix("voiceagent.") for message in messages]
+
+
+class CheckTests(SimpleTestCase):
+    def test_the_public_address_is_an_https_origin(self) -> None:
+        for url, expected in {
+            "https://voice.example.com": [],
+            "https://voice.example.com:8443": [],
+            "http://voice.example.com": ["E001"],
+            "voice.example.com": ["E001"],
+            "": ["E001"],
+            "https://": ["E001"],
+            "https://voice.example.com/app": ["E002"],
+            "https://voice.example.com?x=1": ["E002"],
+            "https://me@voice.example.com": ["E002"],
+        }.items():
+            with self.subTest(url=url):
+                self.assertEqual(ids(checks.check_public_url(url)), expected)
+
+    def test_the_hint_is_the_address_that_was_probably_meant(self) -> None:
+        [error] = checks.check_public_url("https://voice.example.com:8443/app")
+        self.assertEqual(error.hint, "Set PUBLIC_URL=https://voice.example.com:8443")
+
+    def test_twilio_is_configured_wholly_or_not_at_all(self) -> None:
+        self.assertEqual(ids(checks.check_twilio("", [])), [])
+        self.assertEqual(ids(checks.check_twilio(ACCOUNT, ["token"])), [])
+        self.assertEqual(ids(checks.check_twilio(ACCOUNT, [])), ["E003"])
+        self.assertEqual(ids(checks.check_twilio("", ["token"])), ["E003"])
+        self.assertEqual(ids(checks.check_twilio("SK" + ACCOUNT[2:], ["token"])), ["E004"])
+
+    def test_models_that_end_are_named_with_their_successors(self) -> None:
+        for name, expected in {
+            "gpt-realtime-2.1": [],
+            "gpt-realtime-2.1-mini": [],
+            "gpt-transcribe": [],
+            "gpt-realtime": ["W001"],
+            "gpt-realtime-2025-08-28": ["W001"],
+            "gpt-4o-realtime-preview": ["W001"],
+            "gpt-4o-realtime-preview-2024-12-17": ["W001"],
+            "whisper-1": ["W001"],
+        }.items():
+            with self.subTest(model=name):
+                self.assertEqual(ids(checks.check_models({"OPENAI_REALTIME_MODEL": name})), expected)
+
+    def test_a_public_server_needs_a_real_secret_and_no_error_pages(self) -> None:
+        self.assertEqual(ids(checks.check_secret_key("x" * 64, is_public=True)), ["E005"])
+        self.assertEqual(ids(checks.check_secret_key("0123456789", is_public=True)), ["E005"])
+        self.assertEqual(ids(checks.check_secret_key("0123456789abcdef" * 4, is_public=True)), [])
+        self.assertEqual(ids(checks.check_secret_key("x", is_public=False)), [])
+        self.assertEqual(ids(checks.check_debug(True, is_public=True)), ["E006"])
+        self.assertEqual(ids(checks.check_debug(True, is_public=False)), [])
+
+    def test_every_problem_says_how_to_mend_it(self) -> None:
+        with override_settings(
+            PUBLIC_URL="http://x", TWILIO_ACCOUNT_SID="x", TWILIO_AUTH_TOKENS=[], OPENAI_REALTIME_MODEL="whisper-1",
+            SECRET_KEY="x", IS_PUBLIC=True, DEBUG=True,
+        ):  # fmt: skip
+            found = checks.check_settings()
+        self.assertEqual(ids(found), ["E001", "E003", "E004", "W001", "E005", "E006"])
+        for message in found:
+            self.assertTrue(message.hint)
+
+    def test_the_defaults_have_no_problem(self) -> None:
+        self.assertEqual(checks.check_settings(), [])
