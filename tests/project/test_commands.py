@@ -26,10 +26,13 @@ class WorkerAloneTests(SimpleTestCase):
     def test_a_worker_typed_alone_brings_its_broker_and_takes_it_away_again(self) -> None:
         var = Path(tempfile.mkdtemp(prefix="voiceagent-var-"))
         self.addCleanup(shutil.rmtree, var)
+        broker = PrivateValkey(var)
+        self.addCleanup(lambda: broker.acquire().release())  # for when the worker had to be killed
         log = var / "worker.log"
+        command = [sys.executable, "-m", "celery", "-A", "voiceagent", "worker", "-Q", "high,default"]
         with open(log, "w") as output:
             worker = subprocess.Popen(
-                [sys.executable, "-m", "celery", "-A", "voiceagent", "worker", "-Q", "high,default", "-c", "1", "-l", "INFO"],
+                [*command, "-c", "1", "-l", "INFO"],
                 cwd=BASE, env={**BARE, "VOICEAGENT_VAR": str(var)}, stdout=output, stderr=output,
             )  # fmt: skip
         self.addCleanup(worker.kill)
@@ -38,7 +41,6 @@ class WorkerAloneTests(SimpleTestCase):
             self.assertIsNone(worker.poll(), log.read_text())
             self.assertLess(time.monotonic(), give_up, log.read_text())
             time.sleep(0.05)
-        broker = PrivateValkey(var)
         self.assertTrue(broker.answers())
         worker.send_signal(signal.SIGTERM)
         self.assertEqual(worker.wait(60), 0, log.read_text())
