@@ -1,7 +1,7 @@
 """Draw the states of a call, from the table that the engine itself uses, into docs/how-a-call-works.md.
 
-    python docs/make_state_diagram.py            rewrite the marked block of the page
-    python docs/make_state_diagram.py --check    change nothing; exit with 1 if the page is out of date
+python docs/make_state_diagram.py            rewrite the marked block of the page
+python docs/make_state_diagram.py --check    change nothing; exit with 1 if the page is out of date
 """
 
 import argparse
