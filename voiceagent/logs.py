@@ -44,6 +44,9 @@ SHARED: list[Processor] = [
     structlog.processors.StackInfoRenderer(),
 ]
 
+# What a standard logger's `extra` may add to a line. A list, because Django and Celery pass whole requests and jobs.
+EXTRAS = ("call_sid", "turn_index", "fact", "facts", "error", "reason", "path", "forwarded")
+
 
 def logging_config(log_format: str, level: str) -> dict[str, Any]:
     """The LOGGING setting; `log_format` is "json" or "console"."""
@@ -62,7 +65,7 @@ def logging_config(log_format: str, level: str) -> dict[str, Any]:
                     without_numbers,
                     renderer,
                 ],
-                "foreign_pre_chain": SHARED,
+                "foreign_pre_chain": [*SHARED, structlog.stdlib.ExtraAdder(EXTRAS)],
             }
         },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
