@@ -89,7 +89,6 @@ class Recorder:
         account_sid: str = "",
         agent_version_id: int | None = None,
         occurred_at: str = "",
-        owner_boot_id: str = "",
     ) -> None:
         self._accept(
             "create_call_log",
@@ -103,7 +102,6 @@ class Recorder:
             account_sid=account_sid,
             agent_version_id=agent_version_id,
             occurred_at=occurred_at or _now(),
-            owner_boot_id=owner_boot_id,
         )
 
     def save_conversation_turn(

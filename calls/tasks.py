@@ -101,7 +101,6 @@ def create_call_log(
     account_sid: str = "",
     agent_version_id: int | None = None,
     occurred_at: str = "",
-    owner_boot_id: str = "",
 ) -> str:
     return _store(
         call_sid,
@@ -116,7 +115,6 @@ def create_call_log(
             account_sid=account_sid,
             agent_version_id=agent_version_id,
             occurred_at=occurred_at,
-            owner_boot_id=owner_boot_id,
         ),
         "created",
     )
