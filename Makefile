@@ -1,6 +1,6 @@
 # voiceagent: two commands matter, `make run` and `make test`. Everything stays inside this folder (.venv/, var/).
 .DEFAULT_GOAL := help
-.PHONY: help run call doctor test test-services test-browser check format lock install clean
+.PHONY: help run call doctor test test-services test-browser chaos check format lock install clean
 PY := .venv/bin/python
 
 help: ## Show this list
@@ -24,6 +24,9 @@ test-services: .venv/.dev ## The same suite on a Redis and a PostgreSQL server (
 
 test-browser: .venv/.e2e ## The same suite with the browser tests (needs chromium)
 	@$(PY) manage.py test $(TESTS)
+
+chaos: .venv/.dev ## Break Redis, the database, workers and web under calls; compare the ledgers (CHAOS=--short)
+	@$(PY) -m tests.chaos $(CHAOS)
 
 check: .venv/.dev ## Format, lint, types, import contracts, migrations, templates, container files
 	@.ci/check

@@ -1,0 +1,168 @@
+"""One fault from its first call to the verdict."""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+
+from tests.chaos import facts, live
+from tests.chaos.database import Postgres, rows
+from tests.chaos.faults import Fault
+from tests.chaos.judge import Expected, Verdict, judge
+from tests.chaos.rig import Rig, model_facts
+from tests.e2e.processes import Child, python
+
+LEAD_SECONDS = 3.0  # of calls in good order before the fault begins
+SETTLE_SECONDS = 90.0  # the promise
+
+
+@dataclass(slots=True)
+class Result:
+    """What one fault did. `settled` None: not within SETTLE_SECONDS. Milliseconds None: not measured."""
+
+    name: str
+    verdict: Verdict = field(default_factory=Verdict)
+    calls: int = 0
+    turned_away: int = 0
+    cut: int = 0
+    live_turns: int = 0
+    fact_turns: int = 0
+    settled: float | None = None
+    loop_ms: float | None = None
+    under_run_ms: float | None = None
+    left: dict[str, int] = field(default_factory=dict)
+    skipped: str = ""
+
+
+def reason_to_skip(fault: Fault, rig: Rig) -> str:
+    if fault.needs_postgres and not isinstance(rig.database, Postgres):
+        return "needs PostgreSQL 15 in /usr/lib/postgresql"
+    if fault.needs_tmpfs and not rig.mounted:
+        return "mounting a tmpfs is not allowed here"
+    if rig.obvious and not fault.turns:
+        return "about live calls, which the obvious version does not have"
+    return ""
+
+
+class Trial:
+    """`run` once. The load begins, then the fault, then it is healed; then everything has SETTLE_SECONDS."""
+
+    def __init__(self, rig: Rig, fault: Fault, chance: random.Random, say: Callable[[str], None]) -> None:
+        self.rig, self.fault, self._say = rig, fault, say
+        self._seed = chance.getrandbits(32)
+        self._folder = rig.directory
+        self.result = Result(fault.name)
+        self._killed_at: float | None = None
+
+    def run(self) -> Result:
+        rig, fault = self.rig, self.fault
+        self._make_ready()
+        facts_before = len(model_facts(rig.model_ledger))
+        ledger = self._folder / f"facts-{self._seed}.jsonl"
+        recording = self._start_facts(ledger)
+        pulse = None if rig.obvious else self._child("pulse", "-m", "tests.chaos.pulse", str(rig.webs["web-1"]))
+        calls = None
+        if not rig.obvious:
+            seconds = LEAD_SECONDS + (fault.hold if not fault.kills else 4)
+            calls = live.LiveCalls(rig, fault.calls, seconds, fault.line, fault.status_events)
+            calls.start()
+        time.sleep(LEAD_SECONDS)
+        kills_before = len(rig.killed_at)
+        try:
+            fault.begin(rig)
+            time.sleep(fault.hold)
+        finally:
+            fault.heal(rig)
+        healed_at = time.time()
+        if len(rig.killed_at) > kills_before:
+            self._killed_at = rig.killed_at[-1]
+        if recording is not None and fault.kills_recording:
+            self._killed_at = time.time()
+            recording.kill()
+        self._wait_for_load(calls, recording)
+        if pulse is not None:
+            pulse.stop()
+            self.result.loop_ms = float(pulse.output().split()[-1])
+        ended_at = max(healed_at, live.ended_at(calls.ledgers) if calls is not None else 0, self._facts_ended_at)
+        self._settle(self._expected(calls, facts_before, ledger), ended_at)
+        return self.result
+
+    def _make_ready(self) -> None:
+        """As many web processes as the fault needs, and a worker."""
+        if self.rig.obvious:
+            return
+        for number in range(1, self.fault.webs + 1):
+            if f"web-{number}" not in self.rig.webs:
+                self.rig.start_web(f"web-{number}")
+        for name in [name for name in self.rig.webs if name not in [f"web-{n}" for n in range(1, self.fault.webs + 1)]]:
+            self.rig.stop_web(name)
+
+    def _child(self, name: str, *arguments: str) -> Child:
+        niced = ["nice", "-n", "10"] if name == "facts" else []
+        return Child(f"{name}-{self._seed}", [*niced, *python(*arguments)], self.rig.environment, self._folder)
+
+    def _start_facts(self, ledger: Path) -> Child | None:
+        self._facts_ended_at = 0.0
+        if not self.fault.turns:
+            return None
+        businesses = ",".join(str(number) for number in self.rig.businesses)
+        seconds = LEAD_SECONDS + self.fault.hold
+        options = ["--ledger", str(ledger), "--turns", str(self.fault.turns), "--seconds", str(seconds)]
+        options += ["--seed", str(self._seed), "--businesses", businesses]
+        options += ["--obvious"] if self.rig.obvious else []
+        child = self._child("facts", "-m", "tests.chaos.facts", *options)
+        child.wait_for_output("ready")
+        return child
+
+    def _wait_for_load(self, calls: live.LiveCalls | None, recording: Child | None) -> None:
+        if calls is not None:
+            calls.wait(180)
+        if recording is not None:
+            recording.process.wait(facts.CLOSE_SECONDS + 60)
+            self._facts_ended_at = time.time()
+
+    def _expected(self, calls: live.LiveCalls | None, facts_before: int, ledger: Path) -> list[Expected]:
+        result, recorded = self.result, facts.read(ledger, self._killed_at if self.fault.kills_recording else None)
+        result.fact_turns = sum(len(call.turns) for call in recorded)
+        spoken: list[Expected] = []
+        if calls is not None:
+            killed_at = self._killed_at if self.fault.kills else None
+            spoken = live.expected(self.rig, calls.ledgers, facts_before, killed_at)
+            away = [ledger for ledger in calls.ledgers if not live.was_taken(ledger)]
+            result.calls, result.turned_away = len(calls.ledgers), len(away)
+            cut = [ledger for ledger in calls.ledgers if live.was_cut(ledger)]
+            result.cut = len(cut) + (0 if self.fault.may_turn_away else len(away))
+            for call in cut + ([] if self.fault.may_turn_away else away):
+                self._say(f"  cut: {call.call_sid} {call.ended_by} {call.end_detail} {call.failures} {call.complaints}")
+            result.live_turns = sum(len(call.turns) for call in spoken)
+            result.under_run_ms = live.longest_under_run_ms(calls.ledgers)
+        return spoken + recorded
+
+    def _settle(self, expected: list[Expected], ended_at: float) -> None:
+        """Look until everything is as promised, or the time is over."""
+        sids = [call.call_sid for call in expected]
+        result = self.result
+        while True:
+            looked_at = time.time()
+            try:
+                result.verdict = judge(expected, rows(self.rig.database, sids, obvious=self.rig.obvious))
+            except psycopg.OperationalError as error:
+                result.verdict = Verdict(lost=len(sids), examples=[f"the database does not answer: {error}"])
+            if result.verdict.is_clean:
+                result.settled = max(0.0, looked_at - ended_at)
+                break
+            if looked_at - ended_at > SETTLE_SECONDS:
+                break
+            time.sleep(0.5)
+        result.left = self.rig.left_over()
+
+
+def main_say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
