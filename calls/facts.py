@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from calls.models import CallStatus, Direction, EndedReason
+from calls.models import CallStatus, Direction, EndedReason, EndSource
 from calls.transcripts import render
 
 TEXT_LIMIT = 16 * 1024  # bytes of UTF-8 in one utterance (reliability 3.7)
@@ -95,6 +95,13 @@ def status(value: object) -> CallStatus:
         return CallStatus(str(value))
     except ValueError:
         raise BadFact("status is not one of the carrier's words") from None
+
+
+def end_source(value: object) -> EndSource:
+    try:
+        return EndSource(str(value))
+    except ValueError:
+        raise BadFact("source is not one of those that reap calls") from None
 
 
 def url(value: object) -> str:

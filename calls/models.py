@@ -26,6 +26,7 @@ class CallStatus(models.TextChoices):
 TERMINAL_STATUSES = frozenset(
     {CallStatus.COMPLETED, CallStatus.BUSY, CallStatus.NO_ANSWER, CallStatus.FAILED, CallStatus.CANCELED}
 )
+LIVE_STATUSES = frozenset(CallStatus) - TERMINAL_STATUSES
 
 
 class EndedReason(models.TextChoices):
@@ -40,6 +41,14 @@ class EndedReason(models.TextChoices):
     SERVER_STOPPED = "server_stopped", "This server was stopped"
 
 
+class EndSource(models.TextChoices):
+    """Who said that a call is over, where it was not the call itself or the carrier's callback."""
+
+    CARRIER = "carrier", "Carrier, asked by the reaper"
+    GUESS = "guess", "Reaper's guess"
+    RECONCILED = "reconciled", "Carrier's list of calls"
+
+
 class Direction(models.TextChoices):
     INBOUND = "inbound"
     OUTBOUND = "outbound"
@@ -51,7 +60,7 @@ class CallLogQuerySet(models.QuerySet["CallLog"]):
         return self.filter(business__in=Business.objects.visible_to(user))
 
     def live(self) -> CallLogQuerySet:
-        return self.exclude(status__in=TERMINAL_STATUSES)
+        return self.filter(status__in=sorted(LIVE_STATUSES))
 
 
 class CallLog(models.Model):
@@ -82,6 +91,15 @@ class CallLog(models.Model):
     interruptions = models.PositiveIntegerField(default=0)
     expected_turns = models.PositiveIntegerField(null=True, blank=True, help_text="Turns the finished call had.")
     is_complete = models.BooleanField(default=False, help_text="Ended, and every turn is here.")
+    # The web process that carries the call: the latest one that opened a stream for it.
+    # db_default: a worker of the release before goes on adding rows until it is restarted.
+    owner_boot_id = models.CharField(max_length=32, blank=True, default="", db_default="", editable=False)
+    owner_since = models.DateTimeField(null=True, blank=True, editable=False)
+    end_source = models.CharField(
+        "end known from", max_length=10, choices=EndSource.choices, blank=True, default="", db_default=""
+    )
+    # While set, how the call ended and its transcript are the reaper's: the call's own end has not been heard of.
+    reaped_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -97,6 +115,15 @@ class CallLog(models.Model):
             # PostgreSQL finds the beginning of a number by this operator class only; others ignore it.
             models.Index(fields=["from_number"], name="call_by_from_number", opclasses=["varchar_pattern_ops"]),
             models.Index(fields=["to_number"], name="call_by_to_number", opclasses=["varchar_pattern_ops"]),
+            # What the reaper looks for every few seconds: nearly no call is in these.
+            models.Index(
+                fields=["created_at"], name="call_not_ended", condition=models.Q(status__in=sorted(LIVE_STATUSES))
+            ),
+            models.Index(
+                fields=["ended_at"],
+                name="call_without_ending",
+                condition=models.Q(ended_reason="", expected_turns__isnull=True),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -138,6 +165,73 @@ class RefusedFact(models.Model):
     # Facts are delivered any number of times; a refused one is kept once.
     fingerprint = models.CharField(max_length=64, unique=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return f"{self.kind} …{self.call_sid[-6:]}"
+
+
+class WebProcess(models.Model):
+    """A web process that beats: who holds calls says so every few seconds, and whoever stops is reaped."""
+
+    boot_id = models.CharField(max_length=32, unique=True)
+    host = models.CharField(max_length=255)
+    pid = models.PositiveIntegerField()
+    live_calls = models.PositiveIntegerField(default=0)
+    started_at = models.DateTimeField()
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-seen_at"]
+        verbose_name_plural = "web processes"
+
+    def __str__(self) -> str:
+        return f"{self.host} {self.pid}"
+
+
+class SuspectCall(models.Model):
+    """A call without an end, or without a known ending, that nobody living carries. Gone when the call is settled."""
+
+    call = models.OneToOneField(CallLog, on_delete=models.CASCADE, related_name="suspicion")
+    since = models.DateTimeField()
+    next_look_at = models.DateTimeField()
+    tries = models.PositiveIntegerField(default=0)
+    answer = models.CharField(max_length=40, blank=True, help_text="What the carrier's REST API last said.")
+
+    class Meta:
+        ordering = ["since"]
+
+    def __str__(self) -> str:
+        return str(self.call)
+
+
+class Lease(models.Model):
+    """Work that only one process does at a time, on databases without advisory locks."""
+
+    name = models.CharField(max_length=40, unique=True)
+    until = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class DeadLetter(models.Model):
+    """A task that failed too often: taken out of its queue, kept with what it carried until it is replayed."""
+
+    task_id = models.CharField(max_length=64, unique=True)
+    kind = models.CharField(max_length=40)
+    call_sid = models.CharField("CallSid", max_length=64)
+    # Null: the task named no business that exists, and only superusers see it.
+    business = models.ForeignKey(
+        Business, on_delete=models.PROTECT, related_name="dead_letters", null=True, blank=True
+    )
+    reason = models.CharField(max_length=200)
+    deliveries = models.PositiveIntegerField()
+    payload = models.JSONField(default=dict, help_text="Emptied when it has been replayed.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    replayed_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ["-created_at"]

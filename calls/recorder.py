@@ -4,10 +4,11 @@
 2. One thread publishes it as a Celery task (deadline 0.5 s). After three failures in a row it leaves the broker alone
    for five seconds and tries again with one fact.
 3. What the broker did not take is written directly through calls.services, with a deadline of 2 s.
-4. What the database did not take either waits in memory, in order, and is tried again after 1, 2, 4 ... 30 seconds.
+4. What the database did not take either is left to the journal, to which every fact was given first: its keeper asks the
+   database what is missing, and writes it. So steps 2 and 3 may lose anything, and nothing is lost.
 
-What waits in step 4 is lost if the process dies. The journal (one append-only file for each call) will take that place:
-`Recorder._accept` is where a fact is to be appended first, `_Backlog` is what it replaces.
+Only what the journal does not have on the disk (it is full, say) waits in memory, in order, and is tried again after 1,
+2, 4 ... 30 seconds. While the disk is sick the database is asked before the broker, which may lose what it took.
 
 No fact is ever doubled by this: services are idempotent, so a write that came too late for its deadline, and is done
 again, changes nothing. No text of a call, and no number, is logged.
@@ -27,6 +28,7 @@ from typing import Any
 
 from django.db import Error as DatabaseUnwell
 
+from calls.journal import Journal, get_journal
 from calls.publishing import Breaker, BrokerUnwell, Publisher
 from calls.threads import BoundedPool, PoolBusy
 
@@ -35,6 +37,7 @@ logger = logging.getLogger(__name__)
 DIRECT_DEADLINE_SECONDS = 2.0
 MAX_WAITING = 10_000
 _LONGEST_PAUSE_SECONDS = 30.0
+_DATABASE_PAUSE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, repr=False)  # repr=False: a fact holds a caller's words
@@ -43,6 +46,7 @@ class Fact:
 
     kind: str
     arguments: dict[str, Any]
+    journaled: bool = False
 
     @property
     def may_be_shed(self) -> bool:
@@ -52,20 +56,30 @@ class Fact:
 
 @dataclass(slots=True)
 class Counters:
-    """Since the process began. `waiting`: accepted and in neither broker nor database yet. For health pages."""
+    """Since the process began. `waiting`: accepted, and in neither broker nor database yet, nor left to the journal's
+    keeper (`left`). For health pages."""
 
     published: int = 0
     direct: int = 0
     waiting: int = 0
     dropped: int = 0
+    left: int = 0
 
 
 class Recorder:
     """One for each process, from `get_recorder()`. The four facts may be handed over from any thread or event loop."""
 
-    def __init__(self, *, publisher: Publisher | None = None, max_waiting: int = MAX_WAITING) -> None:
+    def __init__(
+        self,
+        *,
+        publisher: Publisher | None = None,
+        journal: Journal | None = None,
+        max_waiting: int = MAX_WAITING,
+    ) -> None:
         self._publisher = publisher or Publisher()
+        self._journal = journal
         self._breaker = Breaker()
+        self._database = Breaker(limit=1, pause=_DATABASE_PAUSE_SECONDS)  # for what the journal holds anyway
         self._pool = BoundedPool("record-directly", threads=4, queued=1)
         self._max_waiting = max_waiting
         self._changed = threading.Condition()
@@ -74,7 +88,7 @@ class Recorder:
         self._in_hand = 0
         self._closing = False
         self._thread: threading.Thread | None = None
-        self._published = self._direct = self._dropped = 0
+        self._published = self._direct = self._dropped = self._left = 0
 
     def create_call_log(
         self,
@@ -89,6 +103,7 @@ class Recorder:
         account_sid: str = "",
         agent_version_id: int | None = None,
         occurred_at: str = "",
+        owner_boot_id: str = "",
     ) -> None:
         self._accept(
             "create_call_log",
@@ -102,6 +117,7 @@ class Recorder:
             account_sid=account_sid,
             agent_version_id=agent_version_id,
             occurred_at=occurred_at or _now(),
+            owner_boot_id=owner_boot_id,
         )
 
     def save_conversation_turn(
@@ -189,10 +205,11 @@ class Recorder:
 
     def counters(self) -> Counters:
         with self._changed:
-            return Counters(self._published, self._direct, self._waiting(), self._dropped)
+            return Counters(self._published, self._direct, self._waiting(), self._dropped, self._left)
 
     def close(self, timeout: float) -> bool:
-        """Hand on what waits, for up to `timeout` seconds. Return whether nothing is left. A later fact starts anew."""
+        """Hand on what waits, for up to `timeout` seconds. Return whether nothing is left that would be lost with the
+        process. A later fact starts anew."""
         deadline = time.monotonic() + timeout
         with self._changed:
             self._closing = True
@@ -204,12 +221,13 @@ class Recorder:
             thread = self._thread
         if thread is not None and left == 0:
             thread.join(max(0.0, deadline - time.monotonic()))
-        if left:
+        on_disk = self._journal is not None and self._journal.flush(max(0.1, deadline - time.monotonic()))
+        if left and not on_disk:
             logger.error("facts of calls were not stored at the end of the process", extra={"facts": left})
-        return left == 0
+        return left == 0 or on_disk
 
     def _accept(self, kind: str, **arguments: Any) -> None:
-        fact = Fact(kind, arguments)
+        fact = Fact(kind, arguments, self._journal is not None and self._journal.append(kind, arguments))
         with self._changed:
             # Turns leave room for the facts that nothing else would repair: these have as much again.
             limit = self._max_waiting if fact.may_be_shed else 2 * self._max_waiting
@@ -218,10 +236,24 @@ class Recorder:
                 self._incoming.append(fact)
                 self._ensure_thread()
                 self._changed.notify_all()
-            else:
+            elif not fact.journaled:
                 self._dropped += 1
-        if not accepted:
+        if accepted:
+            return
+        if fact.journaled:
+            self._leave(fact)
+        else:
             logger.error("a fact of a call was dropped: too many wait", extra=_identity(fact))
+
+    def _leave(self, fact: Fact) -> None:
+        """To the journal's keeper, who then does not wait for the broker's word to come true."""
+        assert self._journal is not None, "it has the fact"
+        self._left += 1
+        self._journal.not_taken(fact.arguments["call_sid"])
+
+    def _is_safe(self, fact: Fact) -> bool:
+        """Whether the fact is on the disk, or will be in a moment."""
+        return fact.journaled and self._journal is not None and self._journal.healthy
 
     def _waiting(self) -> int:
         return len(self._incoming) + len(self._backlog) + self._in_hand
@@ -236,6 +268,9 @@ class Recorder:
         while (job := self._next()) is not None:
             fact, has_waited = job
             stored = self._hand_on(fact)
+            if not stored and self._is_safe(fact):
+                self._leave(fact)
+                stored = True
             with self._changed:
                 if stored:
                     self._backlog.relax()
@@ -270,6 +305,8 @@ class Recorder:
 
     def _hand_on(self, fact: Fact) -> bool:
         """Return whether the broker or the database has the fact."""
+        if fact.journaled and not self._is_safe(fact) and self._write_directly(fact):
+            return True
         if not self._breaker.is_open(time.monotonic()):
             try:
                 self._publisher.publish(fact.kind, fact.arguments)
@@ -280,6 +317,8 @@ class Recorder:
                 self._breaker.succeeded()
                 self._published += 1
                 return True
+        if self._is_safe(fact) and self._database.is_open(time.monotonic()):
+            return False
         return self._write_directly(fact)
 
     def _write_directly(self, fact: Fact) -> bool:
@@ -290,11 +329,13 @@ class Recorder:
             self._pool.run(lambda: write(**fact.arguments), DIRECT_DEADLINE_SECONDS)
         except (DatabaseUnwell, TimeoutError, PoolBusy) as error:
             logger.warning("database did not take a fact", extra=_identity(fact) | {"error": type(error).__name__})
+            self._database.failed(time.monotonic())
             return False
         except Exception as error:  # noqa: BLE001 - the edge: a fact that cannot be written must not stop the others
             logger.error("a fact of a call was dropped", extra=_identity(fact) | {"error": type(error).__name__})
             self._dropped += 1
             return True
+        self._database.succeeded()
         self._direct += 1
         return True
 
@@ -345,7 +386,7 @@ def get_recorder() -> Recorder:
     global _recorder
     with _recorder_lock:
         if _recorder is None:
-            _recorder = Recorder()
+            _recorder = Recorder(journal=get_journal())
         return _recorder
 
 

@@ -6,7 +6,10 @@ False. The merge rules, fact by fact, are those of reliability 3.1:
 
 - what identifies a call is filled where it is empty, and never replaced;
 - `started_at` is the earliest time heard of, `ended_at` the latest;
-- `status` goes up the ranks queued, initiated, ringing, in-progress, terminal; the first terminal one stays;
+- the owner of a call is the process that opened its latest stream;
+- `status` goes up the ranks queued, initiated, ringing, in-progress, terminal; the first terminal one stays, unless it
+  was the reaper's guess: any true one replaces that, with its times, and a guess never replaces anything;
+- how the call ended is whatever its own end says; until that has come, what the reaper says;
 - the carrier's duration counts more than ours;
 - a turn is replaced by a higher revision only;
 - the transcript of a finished call is always its turns rendered, so that the two cannot differ.
@@ -28,7 +31,15 @@ from django.utils import timezone
 from businesses.models import AgentVersion, Business
 from calls import facts
 from calls.facts import BadFact
-from calls.models import TERMINAL_STATUSES, CallLog, CallStatus, ConversationTurn, Direction, RefusedFact
+from calls.models import (
+    TERMINAL_STATUSES,
+    CallLog,
+    CallStatus,
+    ConversationTurn,
+    Direction,
+    EndSource,
+    RefusedFact,
+)
 from calls.transcripts import render
 
 _RANK = {CallStatus.QUEUED: 0, CallStatus.INITIATED: 1, CallStatus.RINGING: 2, CallStatus.IN_PROGRESS: 3}
@@ -47,8 +58,10 @@ def create_call_log(
     account_sid: str = "",
     agent_version_id: int | None = None,
     occurred_at: str = "",
+    owner_boot_id: str = "",
 ) -> bool:
-    """A call is there: the carrier's webhook says so first (ringing), the stream's start again (in-progress)."""
+    """A call is there: the carrier's webhook says so first (ringing), the stream's start again (in-progress), with the
+    boot id of the process that carries it from then on."""
     arguments = dict(locals())
 
     def apply() -> None:
@@ -68,6 +81,7 @@ def create_call_log(
             if agent_version_id is not None and call.agent_version_id is None:
                 _check_agent(agent_version_id, business_id)
                 call.agent_version_id = agent_version_id
+            _own(call, facts.short(owner_boot_id, 32), seen_at)
             _started(call, seen_at)
             _advance(call, reached)
 
@@ -128,6 +142,7 @@ def finalize_call_log(
         whole = facts.text(transcript, facts.TRANSCRIPT_LIMIT)
         all_turns = facts.all_turns(turns)
         with _locked_call(call_sid, business_id) as call:
+            _forget_reaper(call)
             _advance(call, reached)
             _ended(call, over_at)
             if call.carrier_duration_seconds is None:
@@ -175,17 +190,59 @@ def apply_call_status(
         happened_at = facts.moment("occurred_at", occurred_at)
         length = None if duration_seconds is None else facts.count("duration_seconds", duration_seconds)
         with _locked_call(call_sid, business_id) as call:
+            advanced = _advance(call, reached)
             if reached in TERMINAL_STATUSES:
                 _ended(call, happened_at)
             else:
                 _started(call, happened_at)
-            if length is not None:
-                call.carrier_duration_seconds = max(length, call.carrier_duration_seconds or 0)
-                call.duration_seconds = call.carrier_duration_seconds
-            if _advance(call, reached):
+            _carrier_counted(call, length)
+            if advanced:
                 _settle(call)
 
     return _applied("apply_call_status", arguments, apply)
+
+
+def reap_call_log(
+    call_sid: str,
+    business_id: int,
+    status: str,
+    *,
+    source: str,
+    ended_reason: str = "",
+    ended_at: str = "",
+    duration_seconds: int | None = None,
+) -> bool:
+    """Nobody living carries the call, and its own end has not been heard of: end it with the turns that are here.
+
+    `source` is an EndSource. By a guess `duration_seconds` is ours, else the carrier's own. What the call itself says
+    later replaces `ended_reason` and the transcript, and the whole of a guess. The call counts as complete only when it
+    never had a stream, so that there was nothing to lose.
+    """
+    arguments = dict(locals())
+
+    def apply() -> None:
+        reached = facts.status(status)
+        told_by = facts.end_source(source)
+        over_at = facts.moment("ended_at", ended_at)
+        length = None if duration_seconds is None else facts.count("duration_seconds", duration_seconds)
+        reason = facts.ended_reason(ended_reason)
+        if reached not in TERMINAL_STATUSES:
+            raise BadFact("a call is reaped with its last status only")
+        with _locked_call(call_sid, business_id) as call:
+            is_guess = told_by == EndSource.GUESS
+            if not is_guess or call.status not in TERMINAL_STATUSES:
+                _advance(call, reached, told_by)
+                _ended(call, over_at)
+                if is_guess and call.carrier_duration_seconds is None:
+                    call.duration_seconds = length
+            if not is_guess:
+                _carrier_counted(call, length)
+            if not _is_finalized(call):
+                call.ended_reason = call.ended_reason or reason
+                call.reaped_at = call.reaped_at or timezone.now()
+            _settle(call)
+
+    return _applied("reap_call_log", arguments, apply)
 
 
 def _applied(kind: str, arguments: dict[str, Any], apply: Callable[[], None]) -> bool:
@@ -267,11 +324,42 @@ def _ended(call: CallLog, at: datetime | None) -> None:
         call.ended_at = at
 
 
-def _advance(call: CallLog, reached: CallStatus) -> bool:
-    forward = _RANK.get(reached, _TERMINAL_RANK) > _RANK.get(CallStatus(call.status), _TERMINAL_RANK)
+def _advance(call: CallLog, reached: CallStatus, source: str = "") -> bool:
+    """Return whether the call went on. A guessed end makes way for a true one, with the times that were guessed."""
+    corrected = reached in TERMINAL_STATUSES and call.end_source == EndSource.GUESS and source != EndSource.GUESS
+    forward = corrected or _RANK.get(reached, _TERMINAL_RANK) > _RANK.get(CallStatus(call.status), _TERMINAL_RANK)
+    if corrected:
+        call.ended_at = None
+        call.duration_seconds = call.carrier_duration_seconds
     if forward:
         call.status = reached
+        if reached in TERMINAL_STATUSES:
+            call.end_source = source
     return forward
+
+
+def _own(call: CallLog, boot_id: str, at: datetime) -> None:
+    """The latest stream's process; the ids decide between two of the same moment, so that the order does not."""
+    if boot_id and (call.owner_since is None or (at, boot_id) > (call.owner_since, call.owner_boot_id)):
+        call.owner_boot_id, call.owner_since = boot_id, at
+
+
+def _carrier_counted(call: CallLog, seconds: int | None) -> None:
+    if seconds is not None:
+        call.carrier_duration_seconds = max(seconds, call.carrier_duration_seconds or 0)
+        call.duration_seconds = call.carrier_duration_seconds
+
+
+def _is_finalized(call: CallLog) -> bool:
+    """Whether the call's own end has come, as far as its row can tell."""
+    return call.reaped_at is None and (call.expected_turns is not None or bool(call.transcript or call.ended_reason))
+
+
+def _forget_reaper(call: CallLog) -> None:
+    """The call's own end has come: how it ended and what was said in it is no longer the reaper's to say."""
+    if call.reaped_at is not None:
+        call.reaped_at = None
+        call.ended_reason = call.transcript = ""
 
 
 def _put_turns(call: CallLog, turns: Sequence[facts.Turn]) -> bool:
@@ -289,14 +377,17 @@ def _put_turns(call: CallLog, turns: Sequence[facts.Turn]) -> bool:
 
 def _settle(call: CallLog) -> None:
     """Once the end of the call is known: its transcript out of its turns, and whether all of it is here."""
-    if call.expected_turns is None and not call.transcript:
+    if call.reaped_at is None and call.expected_turns is None and not call.transcript:
         return
     turns = list(
         call.turns.order_by("turn_index").values("turn_index", "user_text", "bot_reply", "heard_text", "interrupted")
     )
     rendered = render(turns)
     contiguous = [turn["turn_index"] for turn in turns] == list(range(len(turns)))
-    if call.expected_turns is None:  # finalized without turns: the text itself says when they are all here
+    if call.reaped_at is not None:  # how many turns there were is not known
+        call.transcript = rendered
+        whole = not turns and not call.stream_sid
+    elif call.expected_turns is None:  # finalized without turns: the text itself says when they are all here
         whole = rendered == call.transcript
     else:
         call.transcript = rendered

@@ -18,6 +18,7 @@ from celery import Task, shared_task
 from django.db import InterfaceError, OperationalError, connections
 
 from calls import services
+from calls.journal import replay
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +102,7 @@ def create_call_log(
     account_sid: str = "",
     agent_version_id: int | None = None,
     occurred_at: str = "",
+    owner_boot_id: str = "",
 ) -> str:
     return _store(
         call_sid,
@@ -115,6 +117,7 @@ def create_call_log(
             account_sid=account_sid,
             agent_version_id=agent_version_id,
             occurred_at=occurred_at,
+            owner_boot_id=owner_boot_id,
         ),
         "created",
     )
@@ -212,3 +215,13 @@ def apply_call_status(
         ),
         f"status {sequence_number}",
     )
+
+
+@shared_task(name="calls.tasks.replay_journal", queue="high", ignore_result=True)  # type: ignore[untyped-decorator]
+def replay_journal() -> None:
+    """Write what dead processes left in the journal directory of this worker's machine, if it has one. By beat; what
+    cannot be written now is written the next time."""
+    try:
+        replay.replay_here()
+    except SoftTimeLimitExceeded:
+        logger.warning("replaying the journal took too long, and goes on the next time")

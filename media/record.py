@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from calls import transcripts
+from calls import boot, transcripts
 from media.engine.commands import FinishCall, Turn
 
 
@@ -59,6 +59,7 @@ class CallRecord:
             account_sid=caller.account_sid,
             agent_version_id=self.agent_version_id,
             occurred_at=self._wall(now),
+            owner_boot_id=boot.boot_id(),
         )
 
     def save_turn(self, turn: Turn) -> None:
