@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import beat_init, celeryd_init, setup_logging
+from celery.signals import beat_init, celeryd_init, setup_logging, worker_ready
 
 from voiceagent import logs, valkey
 
@@ -19,6 +19,16 @@ celeryd_init.connect(valkey.keep_running)
 beat_init.connect(valkey.keep_running)
 
 setup_logging.connect(logs.configure_worker)
+
+
+def replay_journal(**_signal: object) -> None:
+    """Write what dead processes left on this machine; later beat and the web processes look every half minute."""
+    from calls.journal.replay import replay_in_background  # needs the apps, which this module is imported to load
+
+    replay_in_background()
+
+
+worker_ready.connect(replay_journal)
 
 
 def show_only_the_length(message: Any, body: Any) -> str:

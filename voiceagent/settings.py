@@ -218,5 +218,7 @@ CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celerybeat-schedule")
 CELERY_BEAT_SCHEDULE = {
     "celery.backend_cleanup": {"task": "celery.backend_cleanup", "schedule": crontab(hour="4", minute="0")},
+    # A message that waited longer would only repeat the next one. Web processes look by themselves, as often.
+    "replay-journal": {"task": "calls.tasks.replay_journal", "schedule": 30.0, "options": {"expires": 30}},
 }
 # --- Celery: end ---------------------------------------------------------------------------------------------

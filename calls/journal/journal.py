@@ -111,17 +111,21 @@ class Journal:
         self._in_memory = 0
         self._appended = self._durable = self._dropped = 0
 
-    def append(self, kind: str, arguments: dict[str, Any]) -> None:
-        """Journal a fact. Never waits and never raises. The caller leaves `arguments` alone from now on."""
+    def append(self, kind: str, arguments: dict[str, Any]) -> bool:
+        """Journal a fact. Never waits and never raises. The caller leaves `arguments` alone from now on.
+
+        Return whether it was taken; unless `healthy` says otherwise it is then on the disk in a moment.
+        """
         # Turns leave room for the facts that nothing else would repair: these have as much again.
         limit = self._max_waiting if kind == kinds.TURN else 2 * self._max_waiting
         if self._queue.qsize() >= limit:
             self._dropped += 1
-            return
+            return False
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._queue.put(_Append(str(arguments.get("call_sid", "")), kind, at, arguments))
         if self._thread is None:
             self.start()
+        return True
 
     def start(self) -> None:
         """Start the writer, if it is not running: earlier than the first call, to whom it would cost a moment."""

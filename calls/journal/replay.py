@@ -136,8 +136,8 @@ def replay_here() -> Report:
         connections.close_all()
 
 
-def replay_in_background(**signal: object) -> None:
-    """Replay once, in a thread: at the start of a process. May be connected to a Celery signal."""
+def replay_in_background() -> None:
+    """Replay once, in a thread: at the start of a process."""
     threading.Thread(target=replay_here, name="replay-journal", daemon=True).start()
 
 
