@@ -4,8 +4,8 @@
 2. One thread publishes it as a Celery task (deadline 0.5 s). After three failures in a row it leaves the broker alone
    for five seconds and tries again with one fact.
 3. What the broker did not take is written directly through calls.services, with a deadline of 2 s.
-4. What the database did not take either is left to the journal, to which every fact was given first: its keeper asks the
-   database what is missing, and writes it. So steps 2 and 3 may lose anything, and nothing is lost.
+4. What the database did not take either is left to the journal, to which every fact was given first: its keeper asks
+   the database what is missing, and writes it. So steps 2 and 3 may lose anything, and nothing is lost.
 
 Only what the journal does not have on the disk (it is full, say) waits in memory, in order, and is tried again after 1,
 2, 4 ... 30 seconds. While the disk is sick the database is asked before the broker, which may lose what it took.

@@ -22,7 +22,8 @@ _TERMINAL = 4
 
 @dataclass(slots=True)
 class Known:
-    """What the database has of one call. `filled`: the columns that are not empty."""
+    """What the database has of one call. `filled`: the columns that are not empty. `is_guess`: the status is the
+    reaper's guess. `is_reaped`: how the call ended is the reaper's word, its own end has not come."""
 
     business_id: int
     status: str
@@ -31,6 +32,9 @@ class Known:
     expected_turns: int | None
     carrier_duration_seconds: int | None
     interruptions: int
+    owner_boot_id: str = ""
+    is_guess: bool = False
+    is_reaped: bool = False
     revisions: dict[int, int] = field(default_factory=dict)  # by turn_index
 
 
@@ -46,6 +50,7 @@ class Claim:
     expected_turns: int = -1
     carrier_duration_seconds: int = -1
     interruptions: int = 0
+    owner_boot_id: str = ""
 
     def add(self, kind: str, arguments: Mapping[str, Any]) -> None:
         if kind == kinds.FINALIZE:
@@ -72,15 +77,20 @@ class Claim:
             self.expected_turns,
             self.carrier_duration_seconds,
             self.interruptions,
+            self.owner_boot_id,
         )
 
     def holds(self, known: Known | None) -> bool:
         """Whether the database shows all of it."""
         if known is None or self.odd:
             return False
+        # The reaper's guess is no call's fact: a true end makes it go.
+        rank = _TERMINAL - 1 if known.is_guess else _RANKS.get(known.status, _TERMINAL)
         return (
             self.business_ids <= {known.business_id}
-            and _RANKS.get(known.status, _TERMINAL) >= self.rank
+            and rank >= self.rank
+            and not (known.is_reaped and self.has_end)
+            and self.owner_boot_id in ("", known.owner_boot_id)
             and (known.direction == "outbound" or not self.outbound)
             and self.filled <= known.filled
             and (-1 if known.expected_turns is None else known.expected_turns) >= self.expected_turns
@@ -90,6 +100,11 @@ class Claim:
             and all(known.revisions.get(index, -1) >= revision for index, revision in self.revisions.items())
         )
 
+    @property
+    def has_end(self) -> bool:
+        """Whether the end of the call, as the call itself tells it, is to be shown."""
+        return self.expected_turns >= 0 or "transcript" in self.filled
+
     def _turn(self, turn: Mapping[str, Any]) -> None:
         index, revision = int(turn["turn_index"]), int(turn.get("revision", 0))
         self.revisions[index] = max(revision, self.revisions.get(index, 0))
@@ -97,6 +112,7 @@ class Claim:
     def _call(self, kind: str, arguments: Mapping[str, Any]) -> None:
         if kind == kinds.CREATE:
             self.filled.update(name for name in _IDENTITY if arguments.get(name))
+            self.owner_boot_id = str(arguments.get("owner_boot_id", "")) or self.owner_boot_id
             direction = str(arguments["direction"])
             self.outbound |= direction.startswith("outbound") or direction == "trunking-originating"
         elif kind == kinds.STATUS:

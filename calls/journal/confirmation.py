@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
+from typing import Any
 
 from django.db.models import BooleanField, ExpressionWrapper, Q
 
 from calls.journal.claims import Known
-from calls.models import CallLog
+from calls.models import CallLog, EndSource
 
 _AT_ONCE = 500  # an old SQLite takes 999 parameters
 _FILLED = (
@@ -22,6 +23,7 @@ _FILLED = (
     "model_session_id",
     "ended_at",
 )
+_OTHERS = ("call_sid", "business_id", "status", "direction", "owner_boot_id", "end_source", "reaped_at")
 _NUMBERS = ("expected_turns", "carrier_duration_seconds", "interruptions")
 
 
@@ -34,8 +36,8 @@ def look_up(call_sids: Iterable[str]) -> dict[str, Known]:
             .annotate(has_transcript=ExpressionWrapper(~Q(transcript=""), output_field=BooleanField()))
             .order_by()
             .values(
-                *("call_sid", "business_id", "status", "direction", "has_transcript"),
-                *("turns__turn_index", "turns__revision"),
+                *("has_transcript", "turns__turn_index", "turns__revision"),
+                *_OTHERS,
                 *_FILLED,
                 *_NUMBERS,
             )
@@ -43,18 +45,23 @@ def look_up(call_sids: Iterable[str]) -> dict[str, Known]:
         for row in rows.iterator():
             call = known.get(row["call_sid"])
             if call is None:
-                call = known[row["call_sid"]] = Known(
-                    business_id=row["business_id"],
-                    status=row["status"],
-                    direction=row["direction"],
-                    filled=frozenset(
-                        [name for name in _FILLED if row[name]] + ["transcript"] * bool(row["has_transcript"])
-                    ),
-                    **{name: row[name] for name in _NUMBERS},
-                )
+                call = known[row["call_sid"]] = _known(row)
             if row["turns__turn_index"] is not None:
                 call.revisions[row["turns__turn_index"]] = row["turns__revision"]
     return known
+
+
+def _known(row: Mapping[str, Any]) -> Known:
+    return Known(
+        business_id=row["business_id"],
+        status=row["status"],
+        direction=row["direction"],
+        filled=frozenset([name for name in _FILLED if row[name]] + ["transcript"] * bool(row["has_transcript"])),
+        owner_boot_id=row["owner_boot_id"],
+        is_guess=row["end_source"] == EndSource.GUESS,
+        is_reaped=row["reaped_at"] is not None,
+        **{name: row[name] for name in _NUMBERS},
+    )
 
 
 def _chunks(call_sids: Iterable[str]) -> Iterator[list[str]]:

@@ -24,6 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from calls.boot import boot_id
 from calls.journal import files, kinds, records
 from calls.journal.files import Disk, OwnFile
 from calls.journal.open_calls import CallState, OpenCall
@@ -94,7 +95,7 @@ class Journal:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.directory = directory
-        self.boot_id = uuid.uuid4().hex[:16]
+        self.boot_id = boot_id()  # as on the call's row: tells whose file it is
         self.clock = clock
         self._max_bytes = max_bytes
         self._max_waiting = max_waiting

@@ -112,6 +112,39 @@ class Confirming(KeeperCase):
         self.write(*facts[4:])
         self.assertEqual(self.left(), 0)
 
+    def test_the_reapers_word_does_not_confirm_the_calls_own_end(self) -> None:
+        facts = facts_of_a_call(self.business.pk)
+        self.append(*facts)
+        self.write(*facts[:4])
+        services.reap_call_log(CALL_SID, self.business.pk, "completed", source="guess", ended_at=at(99))
+        self.assertEqual(self.left(), 1)
+        self.write(facts[4])
+        self.assertEqual(self.left(), 1)
+        self.write(facts[5])
+        self.assertEqual(self.left(), 0)
+        self.assertEqual(CallLog.objects.get().ended_reason, "caller_hung_up")
+
+    def test_a_guess_does_not_confirm_the_carriers_word(self) -> None:
+        facts = facts_of_a_call(self.business.pk)
+        self.append(facts[4])
+        services.reap_call_log(CALL_SID, self.business.pk, "failed", source="guess", duration_seconds=10)
+        CallLog.objects.update(carrier_duration_seconds=10)
+        self.now += QUIET_SECONDS / 3
+        self.assertEqual(self.left(), 1)
+        self.write(facts[4])
+        self.now += QUIET_SECONDS
+        self.assertEqual(self.left(), 0)
+        self.assertEqual(CallLog.objects.get().status, "completed")
+
+    def test_the_process_that_carries_the_call_is_confirmed_too(self) -> None:
+        kind, created = facts_of_a_call(self.business.pk)[0]
+        self.write((kind, created | {"owner_boot_id": "a" * 32}))
+        self.append((kind, created | {"owner_boot_id": "b" * 32, "occurred_at": at(5)}))
+        self.now += RESEND_SECONDS
+        with self.assertLogs(LOG, "WARNING"):
+            self.keeper.poll()
+        self.assertEqual(CallLog.objects.get().owner_boot_id, "b" * 32)
+
     def test_one_query_asks_for_all_calls(self) -> None:
         sids = [f"CA{number:032d}" for number in range(20)]
         for sid in sids:

@@ -41,7 +41,7 @@ class ReplayCase(SimpleTestCase):
         for kind, arguments in facts:
             journal.append(kind, {"call_sid": call_sid, "business_id": 1, **arguments})
         self.assertTrue(journal.close(5))
-        return next(path for path in files.paths(self.directory) if journal.boot_id in path.name)
+        return next(path for path in files.paths(self.directory) if path.name.startswith(f"{call_sid}."))
 
     def leave_turns(self, count: int, call_sid: str = CALL_SID) -> Path:
         return self.leave(call_sid, *((kinds.TURN, a_turn(index)) for index in range(count)))
