@@ -184,7 +184,7 @@ CACHES = {
 
 # --- The journal: what must not be lost until the database has it (docs/journal.md) ---------------------------
 # On a disk of this machine; web processes and workers of one machine share it.
-JOURNAL_DIR = Path(env.str("JOURNAL_DIR", default=str(VAR_DIR / "journal"))).resolve()
+JOURNAL_DIR = Path(env.str("JOURNAL_DIR", default="") or VAR_DIR / "journal").resolve()
 JOURNAL_MAX_BYTES = env.int("JOURNAL_MAX_BYTES", default=256 * 1024 * 1024)
 
 # --- Celery: begin -------------------------------------------------------------------------------------------

@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import subprocess
+import sys
 import tempfile
 import threading
 import time
+import unittest
 from collections.abc import Callable
 from pathlib import Path
 
@@ -265,6 +268,36 @@ class ASickDisk(JournalCase):
             self.turn(journal, 0)
             self.assertFalse(journal.flush(5))
         self.assertEqual(journal.reason, "over_cap")
+
+
+@unittest.skipUnless(sys.platform == "linux" and os.geteuid() == 0, "only root can make a small disk: run as root")
+class AFullDisk(JournalCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.directory.mkdir(mode=0o700)
+        mount = ["mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs", str(self.directory)]
+        done = subprocess.run(mount, capture_output=True, text=True, check=False)
+        if done.returncode:
+            self.skipTest("root may not mount a small disk in this container: give it CAP_SYS_ADMIN")
+        self.addCleanup(subprocess.run, ["umount", "-l", str(self.directory)], check=True)
+
+    def test_what_it_did_not_take_is_written_once_there_is_room_and_nothing_is_torn(self) -> None:
+        self.directory.joinpath("somebody-elses").write_bytes(bytes(30_000))
+        journal = Journal(self.directory)
+        self.addCleanup(journal.close, 5)
+        with self.assertLogs("calls.journal.journal", "ERROR"):
+            for index in range(200):
+                self.turn(journal, index)
+            self.assertFalse(journal.flush(5))
+            for index in range(200, 210):
+                self.turn(journal, index)
+                journal.flush(5)
+        self.assertEqual(journal.reason, "disk_full")
+        for path in files.paths(self.directory):
+            self.assertNotIn(None, [piece.record for piece in records.pieces(path.read_bytes())])
+        subprocess.run(["mount", "-o", "remount,size=4m", str(self.directory)], check=True)
+        self.wait(lambda: journal.healthy, "the next try")
+        self.assertEqual([index for _, _, index in self.on_disk()], list(range(210)))
 
 
 class Letting(JournalCase):
