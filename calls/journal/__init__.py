@@ -11,37 +11,29 @@ from django.conf import settings
 from calls.journal.journal import Journal
 from calls.journal.keeper import Keeper
 
-__all__ = ["Journal", "Keeper", "get_journal", "get_keeper"]
+__all__ = ["Journal", "Keeper", "get_journal"]
 
 _journal: Journal | None = None
-_keeper: Keeper | None = None
 _lock = threading.Lock()
 
 
 def get_journal() -> Journal:
     """The journal of this process. Made at the first use, when the keeper is started too."""
-    global _journal, _keeper
+    global _journal
     with _lock:
         if _journal is None:
             _journal = Journal(Path(settings.JOURNAL_DIR), max_bytes=settings.JOURNAL_MAX_BYTES)
             _journal.start()
-            _keeper = Keeper(_journal)
-            _keeper.start()
+            Keeper(_journal).start()
         return _journal
-
-
-def get_keeper() -> Keeper:
-    get_journal()
-    assert _keeper is not None, "made with the journal"
-    return _keeper
 
 
 def _forget_after_fork() -> None:
     """Threads do not survive a fork, and a lock may have been held by one."""
-    global _journal, _keeper, _lock
+    global _journal, _lock
     if _journal is not None:
         _journal.forget_after_fork()
-    _journal = _keeper = None
+    _journal = None
     _lock = threading.Lock()
 
 
