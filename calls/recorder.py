@@ -28,6 +28,7 @@ from typing import Any
 
 from django.db import Error as DatabaseUnwell
 
+from calls.backlog import Backlog
 from calls.journal import Journal, get_journal
 from calls.publishing import Breaker, BrokerUnwell, Publisher
 from calls.threads import BoundedPool, PoolBusy
@@ -36,7 +37,6 @@ logger = logging.getLogger(__name__)
 
 DIRECT_DEADLINE_SECONDS = 2.0
 MAX_WAITING = 10_000
-_LONGEST_PAUSE_SECONDS = 30.0
 _DATABASE_PAUSE_SECONDS = 5.0
 
 
@@ -84,7 +84,7 @@ class Recorder:
         self._max_waiting = max_waiting
         self._changed = threading.Condition()
         self._incoming: deque[Fact] = deque()
-        self._backlog = _Backlog()
+        self._backlog: Backlog[Fact] = Backlog()
         self._in_hand = 0
         self._closing = False
         self._thread: threading.Thread | None = None
@@ -338,43 +338,6 @@ class Recorder:
         self._database.succeeded()
         self._direct += 1
         return True
-
-
-class _Backlog:
-    """Facts that neither broker nor database took, in order, and when the first of them is tried again."""
-
-    def __init__(self) -> None:
-        self._facts: deque[Fact] = deque()
-        self._pause = 0.0
-        self._due_at = 0.0
-
-    def __len__(self) -> int:
-        return len(self._facts)
-
-    def put(self, fact: Fact, *, first: bool) -> None:
-        """`first`: it was taken from here, and goes back to its place."""
-        if first:
-            self._facts.appendleft(fact)
-        else:
-            self._facts.append(fact)
-
-    def postpone(self, now: float, *, hurry: bool) -> None:
-        """Something could not be stored: a longer pause for all."""
-        self._pause = 0.2 if hurry else min(max(1.0, 2 * self._pause), _LONGEST_PAUSE_SECONDS)
-        self._due_at = now + self._pause
-
-    def relax(self) -> None:
-        self._pause = self._due_at = 0.0
-
-    def is_due(self, now: float) -> bool:
-        return now >= self._due_at
-
-    def take(self) -> Fact:
-        return self._facts.popleft()
-
-    def pause(self, now: float) -> float | None:
-        """Seconds until the first fact is due; None when there is none."""
-        return max(0.0, self._due_at - now) if self._facts else None
 
 
 _recorder: Recorder | None = None
