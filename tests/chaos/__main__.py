@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 from tests.chaos import report
-from tests.chaos.faults import FAULTS, Fault
+from tests.chaos.faults import FAULTS, Fault, shortened
 from tests.chaos.rig import Rig
 from tests.chaos.run import Result, Trial, main_say, reason_to_skip
 
@@ -37,7 +37,7 @@ def options() -> argparse.Namespace:
 
 def main() -> int:
     chosen = options()
-    faults = [fault for fault in FAULTS if not chosen.short or fault.in_short]
+    faults = [shortened(fault) for fault in FAULTS if fault.in_short] if chosen.short else list(FAULTS)
     if chosen.only:
         faults = [fault for fault in FAULTS if any(name.lower() in fault.name.lower() for name in chosen.only)]
     if chosen.list or not faults:

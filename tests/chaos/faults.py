@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from simulators.carrier.faults import Faults as Line
 from tests.chaos.rig import Rig
@@ -40,7 +40,12 @@ class Fault:
     kills: bool = False
     kills_recording: bool = False
     may_turn_away: bool = False  # a call that comes in without a database is told so politely: no row is promised
-    in_short: bool = True
+    in_short: bool = False
+
+
+def shortened(fault: Fault) -> Fault:
+    """For the run of about five minutes."""
+    return replace(fault, hold=min(fault.hold, 8.0), turns=fault.turns // 2)
 
 
 def _kill_workers(rig: Rig) -> None:
@@ -112,24 +117,23 @@ FAULTS = (
         "Redis hung",
         lambda rig: rig.signal_redis(signal.SIGSTOP),
         lambda rig: rig.signal_redis(signal.SIGCONT),
+        in_short=True,
     ),
     Fault("Redis blackholed", lambda rig: rig.redis_proxy.use("blackhole"), lambda rig: rig.redis_proxy.use("pass")),
     Fault(
         "Redis connections reset",
         lambda rig: rig.redis_proxy.use("reset"),
         lambda rig: rig.redis_proxy.use("pass"),
-        in_short=False,
     ),
     Fault(
         "Redis slow",
         lambda rig: rig.redis_proxy.use("delay"),
         lambda rig: rig.redis_proxy.use("pass"),
-        in_short=False,
     ),
     Fault("Redis restarted", _restart_redis, hold=5),
-    Fault("Redis flushed", _flush, hold=5),
-    Fault("Redis full", _fill_redis, _free_redis, in_short=False),
-    Fault("worker killed", _kill_workers, hold=5),
+    Fault("Redis flushed", _flush, hold=5, in_short=True),
+    Fault("Redis full", _fill_redis, _free_redis),
+    Fault("worker killed", _kill_workers, hold=5, in_short=True),
     Fault("workers away", Rig.stop_workers, Rig.start_workers, hold=20),
     Fault(
         "PostgreSQL stopped",
@@ -137,6 +141,7 @@ FAULTS = (
         lambda rig: rig.postgres.start(),
         needs_postgres=True,
         may_turn_away=True,
+        in_short=True,
     ),
     Fault(
         "PostgreSQL hung",
@@ -151,7 +156,6 @@ FAULTS = (
         lambda rig: rig.postgres.proxy.use("pass"),
         needs_postgres=True,
         may_turn_away=True,
-        in_short=False,
     ),
     Fault(
         "PostgreSQL connections reset",
@@ -159,15 +163,15 @@ FAULTS = (
         lambda rig: rig.postgres.proxy.use("pass"),
         needs_postgres=True,
         may_turn_away=True,
-        in_short=False,
     ),
     Fault(
         "PostgreSQL read-only",
         lambda rig: rig.postgres.read_only(on=True),
         lambda rig: rig.postgres.read_only(on=False),
         needs_postgres=True,
+        in_short=True,
     ),
-    Fault("Redis and PostgreSQL down", _both_down, _both_up, needs_postgres=True, may_turn_away=True),
+    Fault("Redis and PostgreSQL down", _both_down, _both_up, needs_postgres=True, may_turn_away=True, in_short=True),
     Fault(
         "journal's disk full, Redis and PostgreSQL down",
         _disk_full,
@@ -175,17 +179,17 @@ FAULTS = (
         needs_postgres=True,
         needs_tmpfs=True,
         may_turn_away=True,
-        in_short=False,
     ),
-    Fault("web killed", _kill_web, hold=15, calls=20, webs=2, turns=0, kills=True),
+    Fault("web killed", _kill_web, hold=15, calls=20, webs=2, turns=0, kills=True, in_short=True),
     Fault("web asked to stop", _terminate_web, hold=15, calls=20, webs=2, turns=0),
     Fault("recording process killed", hold=8, calls=0, kills_recording=True),
-    Fault("no stop event", hold=5, turns=0, line=Line(no_stop=True), in_short=False),
-    Fault("no status callback", hold=5, turns=0, line=Line(status_missing=True), in_short=False),
+    Fault("no stop event", hold=5, turns=0, line=Line(no_stop=True)),
+    Fault("no status callback", hold=5, turns=0, line=Line(status_missing=True)),
     Fault(
         "status doubled and out of order, webhook twice at once",
         hold=5,
         turns=0,
         line=Line(status_duplicate=True, status_shuffle=True, duplicate_webhook=True),
+        in_short=True,
     ),
 )

@@ -1,0 +1,96 @@
+"""The judge sees each fault that it is there for, and nothing where there is none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from django.test import SimpleTestCase
+
+from tests.chaos import report
+from tests.chaos.judge import PROMISED, CallRow, Expected, Turn, TurnRow, judge, rendered
+from tests.chaos.live import exchanges
+from tests.chaos.run import Result
+
+SAID = (("", "Hello."), ("When?", "At six."), ("Where?", "Here."))
+WANTED = Expected("CA1", 7, {index: Turn(*said) for index, said in enumerate(SAID)})
+ROWS = tuple(TurnRow(index, *said) for index, said in enumerate(SAID))
+
+
+def a_row(*turns: TurnRow, **changes: object) -> CallRow:
+    row = CallRow("CA1", 7, "completed", True, rendered(turns) or "", turns)
+    return replace(row, **changes)  # type: ignore[arg-type]
+
+
+class JudgeTest(SimpleTestCase):
+    def assert_verdict(self, rows: list[CallRow], expected: Expected = WANTED, **counts: int) -> None:
+        verdict = judge([expected], rows)
+        self.assertEqual({name: getattr(verdict, name) for name in PROMISED if getattr(verdict, name)}, counts)
+        self.assertEqual(verdict.is_clean, not counts)
+
+    def test_a_record_that_equals_its_ledger_is_clean(self) -> None:
+        self.assert_verdict([a_row(*ROWS)])
+
+    def test_a_call_without_a_row_is_lost_with_all_its_turns(self) -> None:
+        self.assert_verdict([], lost=3)
+
+    def test_a_missing_turn_is_lost(self) -> None:
+        self.assert_verdict([a_row(*ROWS[:2], is_complete=False)], lost=1, unfinalized=1)
+
+    def test_two_rows_for_a_call_are_one_too_many(self) -> None:
+        self.assert_verdict([a_row(*ROWS), a_row(*ROWS)], doubled=1)
+
+    def test_a_turn_that_stands_there_twice_is_doubled(self) -> None:
+        self.assert_verdict([a_row(*ROWS, replace(ROWS[1], turn_index=3))], doubled=1)
+
+    def test_turns_that_changed_places_are_out_of_order(self) -> None:
+        swapped = (ROWS[0], replace(ROWS[2], turn_index=1), replace(ROWS[1], turn_index=2))
+        self.assert_verdict([a_row(*swapped)], out_of_order=2)
+
+    def test_an_older_revision_is_wrong_text(self) -> None:
+        self.assert_verdict([a_row(*ROWS[:2], replace(ROWS[2], bot_reply="There."))], wrong_text=1)
+
+    def test_a_turn_nobody_said_is_wrong_text(self) -> None:
+        self.assert_verdict([a_row(*ROWS, TurnRow(3, "Who?", "Me."))], wrong_text=1)
+
+    def test_a_transcript_that_is_not_its_turns_is_wrong_text(self) -> None:
+        self.assert_verdict([a_row(*ROWS, transcript="Agent: Hello.")], wrong_text=1)
+
+    def test_another_business_s_call_is_seen(self) -> None:
+        self.assert_verdict([a_row(*ROWS, business_id=8)], wrong_business=1)
+
+    def test_a_call_that_never_ends_is_unfinalized(self) -> None:
+        self.assert_verdict([a_row(*ROWS, status="in-progress", is_complete=False)], unfinalized=1)
+
+    def test_what_was_said_just_before_a_kill_may_be_missing_or_half_there(self) -> None:
+        killed = replace(WANTED, turns={**WANTED.turns, 2: Turn("Where?", "Here.", promised=False)}, whole=False)
+        self.assert_verdict([a_row(*ROWS[:2], is_complete=False)], killed)
+        self.assert_verdict([a_row(*ROWS[:2], TurnRow(2, "Where?", ""), is_complete=False)], killed)
+
+    def test_over_several_streams_only_the_order_counts(self) -> None:
+        resumed = replace(WANTED, exact=False)
+        sorry = TurnRow(1, "", "Sorry, we were cut off.")
+        moved = (ROWS[0], sorry, *(replace(row, turn_index=row.turn_index + 1) for row in ROWS[1:]))
+        self.assert_verdict([a_row(*moved)], resumed)
+        self.assert_verdict([a_row(moved[0], moved[3])], resumed, lost=1)
+
+
+class LedgerTest(SimpleTestCase):
+    def test_the_model_s_ledger_becomes_turns_with_the_time_they_are_settled(self) -> None:
+        facts = [
+            {"fact": "said", "at": 1.0, "text": "Hello.", "generated_ms": 500},
+            {"fact": "heard", "at": 3.0, "text": "When?"},
+            {"fact": "said", "at": 4.0, "text": "At six.", "generated_ms": 1000},
+            {"fact": "heard", "at": 9.0, "text": "Where?"},
+        ]
+        turns = [(said.user_text, said.bot_reply) for said in exchanges(facts)]
+        self.assertEqual(turns, [("", "Hello."), ("When?", "At six."), ("Where?", "")])
+        self.assertEqual([said.settled_at for said in exchanges(facts)][:2], [3.5, 7.0])
+
+
+class ReportTest(SimpleTestCase):
+    def test_a_fault_that_was_left_out_says_why_and_is_not_in_the_sum(self) -> None:
+        clean = Result("a", calls=2, settled=1.0)
+        text = report.table([clean, Result("b", skipped="needs a disk"), Result("c", calls=3, settled=None)])
+        self.assertIn("left out: needs a disk", text)
+        self.assertIn("| **all** | 5 |", text)
+        self.assertIn("never", text.splitlines()[-1])
