@@ -92,8 +92,6 @@ def _ten_turns() -> tuple[Step, ...]:
 
 _DEMO: tuple[Step, ...] = (
     Listen(),
-    Say("ask-hours"),
-    Listen(),
     Say("ask-parking"),
     Interrupt("ask-saturday", after_ms=2000),
     Listen(),

@@ -67,11 +67,11 @@ class ACallIsAnsweredAndLogged(SystemTestCase):
         turns = self.turns(self.demo.call_sid)
         self.assertEqual(
             [turn.user_text for turn in turns],
-            ["", *(speech.load(name).text for name in ("ask-hours", "ask-parking", "ask-saturday", "bye"))],
+            ["", *(speech.load(name).text for name in ("ask-parking", "ask-saturday", "bye"))],
         )
         self.assertEqual(
             [turn.bot_reply for turn in turns],
-            [speech.load(name).text for name in ("greeting", "hours", "parking", "saturday", "goodbye")],
+            [speech.load(name).text for name in ("greeting", "parking", "saturday", "goodbye")],
         )
         self.assertEqual((row.from_number, row.to_number), (CALLER, NUMBER))
         self.assertEqual((row.status, row.ended_reason), ("completed", "agent_ended"))
