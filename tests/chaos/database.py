@@ -149,7 +149,8 @@ def _rows(database: Database, call_sids: Sequence[str]) -> list[CallRow]:
         call_sids,
     )
     turns = database.query(
-        "SELECT call_id, turn_index, user_text, bot_reply FROM calls_conversationturn WHERE call_id IN "
+        "SELECT call_id, turn_index, user_text, bot_reply, heard_text, interrupted FROM calls_conversationturn "
+        "WHERE call_id IN "
         f"(SELECT id FROM calls_calllog WHERE call_sid IN ({marks})) ORDER BY turn_index",
         call_sids,
     )

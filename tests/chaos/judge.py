@@ -41,6 +41,8 @@ class TurnRow:
     turn_index: int
     user_text: str
     bot_reply: str
+    heard_text: str = ""
+    interrupted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +149,11 @@ def _judge_places(call: Expected, row: CallRow, verdict: Verdict) -> None:
     verdict.note("wrong_text", call.call_sid, wrong, "turns")
 
 
-def rendered(turns: Iterable[TurnRow]) -> str | None:
-    """The transcript of turns that nobody interrupted: written here anew, so that it does not share a mistake."""
+def rendered(turns: Iterable[TurnRow]) -> str:
+    """The transcript of turns, of a cut answer what was heard: written here anew, so as not to share a mistake."""
     lines = []
     for turn in turns:
         lines += [f"Caller: {' '.join(turn.user_text.split())}"] if turn.user_text.strip() else []
-        lines += [f"Agent: {' '.join(turn.bot_reply.split())}"] if turn.bot_reply.strip() else []
+        said = " ".join((turn.heard_text if turn.interrupted else turn.bot_reply).split())
+        lines += [f"Agent: {said}"] if said else []
     return "\n".join(lines)

@@ -17,7 +17,7 @@ ROWS = tuple(TurnRow(index, *said) for index, said in enumerate(SAID))
 
 
 def a_row(*turns: TurnRow, **changes: object) -> CallRow:
-    row = CallRow("CA1", 7, "completed", True, rendered(turns) or "", turns)
+    row = CallRow("CA1", 7, "completed", True, rendered(turns), turns)
     return replace(row, **changes)  # type: ignore[arg-type]
 
 
@@ -54,6 +54,12 @@ class JudgeTest(SimpleTestCase):
 
     def test_a_transcript_that_is_not_its_turns_is_wrong_text(self) -> None:
         self.assert_verdict([a_row(*ROWS, transcript="Agent: Hello.")], wrong_text=1)
+
+    def test_of_a_cut_answer_the_transcript_has_what_was_heard(self) -> None:
+        cut = replace(ROWS[2], heard_text="He", interrupted=True)
+        whole = "\n".join(["Agent: Hello.", "Caller: When?", "Agent: At six.", "Caller: Where?", "Agent: "])
+        self.assert_verdict([a_row(*ROWS[:2], cut, transcript=whole + "He")])
+        self.assert_verdict([a_row(*ROWS[:2], cut, transcript=whole + "Here.")], wrong_text=1)
 
     def test_another_business_s_call_is_seen(self) -> None:
         self.assert_verdict([a_row(*ROWS, business_id=8)], wrong_business=1)
