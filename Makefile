@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help run call doctor test test-services test-browser chaos check format lock install clean
 PY := .venv/bin/python
+PROCESSES ?= 3# of a test run; most tests wait for a call's real time
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -17,13 +18,13 @@ doctor: .venv/.base ## Check the configuration and say how to mend what is wrong
 	@$(PY) manage.py doctor
 
 test: .venv/.dev ## Run the whole suite, offline (TESTS=tests.engine for a part of it)
-	@$(PY) manage.py test $(TESTS)
+	@$(PY) manage.py test --parallel $(PROCESSES) $(TESTS)
 
 test-services: .venv/.dev ## The same suite on a Redis and a PostgreSQL server (REDIS_URL, DATABASE_URL)
-	@$(PY) -m tests.services $(TESTS)
+	@$(PY) -m tests.services --parallel $(PROCESSES) $(TESTS)
 
 test-browser: .venv/.e2e ## The same suite with the browser tests (needs chromium)
-	@$(PY) manage.py test $(TESTS)
+	@$(PY) manage.py test --parallel $(PROCESSES) $(TESTS)
 
 chaos: .venv/.dev ## Break Redis, the database, workers and web under calls; compare the ledgers (CHAOS=--short)
 	@$(PY) -m tests.chaos $(CHAOS)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import shutil
 import sys
 from collections import Counter
 from typing import Any
 
+import hypothesis
 from django.conf import settings
 from django.test.runner import DiscoverRunner
 
@@ -21,6 +23,18 @@ def skip_summary(reasons: list[str]) -> list[str]:
     return [f"Skipped {number}: {reason}" for reason, number in sorted(Counter(reasons).items())]
 
 
+# Most of the suite's time is real calls that take their real time, so its processes mostly wait: `--parallel 3` on two
+# cores. Where Python would start them from a server process (3.14), fork: they must find what the first one has set up.
+if sys.platform == "linux":
+    multiprocessing.set_start_method("fork", force=True)
+
+# Generated tests take the time they take; how long depends on what else the machine does.
+hypothesis.settings.register_profile(
+    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("unhurried")
+
+
 class Runner(DiscoverRunner):
     """Django's runner, on files and a Valkey that are gone afterwards (manage.py chose the place for them)."""
 
@@ -30,6 +44,21 @@ class Runner(DiscoverRunner):
         logging.getLogger().setLevel(logging.WARNING)
         for name in ("django.request", "django_structlog"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
+
+    def setup_databases(self, **kwargs: Any) -> Any:
+        """Make the copies for parallel processes after the write-ahead log is in the file, which alone is copied."""
+        processes, self.parallel = self.parallel, 0
+        try:
+            old = super().setup_databases(**kwargs)
+        finally:
+            self.parallel = processes
+        for connection, _name, is_first in old if processes > 1 else []:
+            if connection.vendor == "sqlite":
+                with connection.cursor() as cursor:
+                    cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            for number in range(1, processes + 1) if is_first else ():
+                connection.creation.clone_test_db(suffix=str(number), verbosity=0)
+        return old
 
     def run_tests(self, test_labels: list[str], **kwargs: Any) -> int:
         server = None
