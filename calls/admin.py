@@ -9,7 +9,7 @@ import re
 from datetime import timedelta
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import Count, IntegerField, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
@@ -20,8 +20,18 @@ from django.utils.safestring import SafeString
 from businesses.admin import badge
 from businesses.local_time import date_and_minute, date_and_time
 from businesses.tenancy import AgentFilter, AnyModelAdmin, BusinessFilter, TenantAdmin
-from calls import conversation
-from calls.models import TERMINAL_STATUSES, CallLog, CallStatus, ConversationTurn, EndedReason, RefusedFact
+from calls import conversation, dead_letters
+from calls.models import (
+    TERMINAL_STATUSES,
+    CallLog,
+    CallStatus,
+    ConversationTurn,
+    DeadLetter,
+    EndedReason,
+    RefusedFact,
+    SuspectCall,
+    WebProcess,
+)
 
 _STATUS_BADGES = {
     CallStatus.COMPLETED: "good",
@@ -174,6 +184,68 @@ class RefusedFactAdmin(ReadOnly):
     list_display = ["created_at", "kind", "call_sid", "claimed_business_id", "reason"]
     list_filter = ["kind"]
     search_fields = ["call_sid"]
+
+
+class ReplayedFilter(admin.SimpleListFilter):
+    """With how many there are of each: zero waiting is what one comes here to see."""
+
+    title = "replayed"
+    parameter_name = "replayed"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        letters = model_admin.get_queryset(request)
+        waiting = letters.filter(replayed_at=None).count()
+        return [("no", f"Waiting ({waiting})"), ("yes", f"Replayed ({letters.count() - waiting})")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> QuerySet[DeadLetter]:
+        if self.value() is None:
+            return queryset
+        return queryset.filter(replayed_at__isnull=self.value() == "no")
+
+
+@admin.register(DeadLetter)
+class DeadLetterAdmin(TenantAdmin, ReadOnly):
+    """Tasks that failed too often. Staff of the business may replay them; what they carry only superusers see."""
+
+    business_lookup = "business"
+    list_display = ["created_at", "kind", "call_sid", "business", "deliveries", "reason", "replayed_at"]
+    list_filter = [ReplayedFilter, BusinessFilter]
+    search_fields = ["call_sid"]
+    list_select_related = ["business"]
+    actions = ["replay"]  # type: ignore[assignment]  # others have none
+    fields = ["created_at", "kind", "call_sid", "business", "task_id", "deliveries", "reason", "replayed_at"]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return [*self.fields, "payload"] if request.user.is_superuser else self.fields
+
+    def has_replay_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("calls.change_deadletter")
+
+    @admin.action(description="Replay", permissions=["replay"])
+    def replay(self, request: HttpRequest, letters: QuerySet[DeadLetter]) -> None:
+        done = refused = 0
+        for letter in letters.filter(replayed_at=None).order_by("created_at", "pk"):
+            try:
+                accepted = dead_letters.replay(letter)
+            except dead_letters.NotReplayed as error:
+                self.message_user(request, f"{letter} stays: {error}.", messages.ERROR)
+            else:
+                done += 1
+                refused += not accepted
+        self.message_user(request, f"{done} replayed, {refused} of them refused.", messages.INFO)
+
+
+@admin.register(WebProcess)
+class WebProcessAdmin(ReadOnly):
+    list_display = ["host", "pid", "live_calls", "started_at", "seen_at"]
+
+
+@admin.register(SuspectCall)
+class SuspectCallAdmin(ReadOnly):
+    """Calls that nobody living carries, until the reaper has ended them."""
+
+    list_display = ["call", "since", "answer", "tries", "next_look_at"]
+    list_select_related = ["call"]
 
 
 def status_badge(call: CallLog) -> SafeString:

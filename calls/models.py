@@ -224,9 +224,7 @@ class DeadLetter(models.Model):
     kind = models.CharField(max_length=40)
     call_sid = models.CharField("CallSid", max_length=64)
     # Null: the task named no business that exists, and only superusers see it.
-    business = models.ForeignKey(
-        Business, on_delete=models.PROTECT, related_name="dead_letters", null=True, blank=True
-    )
+    business = models.ForeignKey(Business, on_delete=models.PROTECT, related_name="dead_letters", null=True, blank=True)
     reason = models.CharField(max_length=200)
     deliveries = models.PositiveIntegerField()
     payload = models.JSONField(default=dict, help_text="Emptied when it has been replayed.")

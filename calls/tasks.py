@@ -7,6 +7,7 @@ carry only the name of what happened.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import traceback
 from collections.abc import Callable, Sequence
@@ -15,9 +16,13 @@ from typing import Any, cast
 
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery import Task, shared_task
+from django.conf import settings
+from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError, connections
 
-from calls import services
+from calls import dead_letters, heartbeats, reaper, reconciliation, services
+from calls.carriers import twilio_rest
+from calls.carriers.answers import CarrierUnreachable
 from calls.journal import replay
 
 logger = logging.getLogger(__name__)
@@ -36,7 +41,8 @@ class FactFailed(Exception):
 
 class FactTask(Task):  # type: ignore[misc]
     """A task about one call. Results and events show its ids instead of its arguments; it is retried without end while
-    the database is away, since the message is the only copy."""
+    the database is away. Anything else may fail it five times, the death of its worker among it; then it is a dead
+    letter (calls.dead_letters), so that a poisonous one does not go round for ever."""
 
     acks_late = True
     reject_on_worker_lost = True
@@ -47,6 +53,38 @@ class FactTask(Task):  # type: ignore[misc]
     retry_backoff_max = 15  # below the broker's visibility timeout, with the time limit added
     retry_jitter = True
     max_retries = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What a worker runs. Not Celery's own: that one would hide the delivery behind a request of its own."""
+        request = self.request
+        if request.called_directly:
+            return self.run(*args, **kwargs)
+        if (request.delivery_info or {}).get("redelivered"):
+            failures = dead_letters.count_failure(request.id)
+            if failures >= dead_letters.MAX_DELIVERIES:
+                raise self._bury(args, kwargs, "WorkerLost", failures)
+        try:
+            return self.run(*args, **kwargs)
+        except FactFailed as error:
+            failure = error
+        failures = dead_letters.count_failure(request.id)
+        if failures >= dead_letters.MAX_DELIVERIES:
+            raise self._bury(args, kwargs, str(failure), failures)
+        raise self.retry(exc=failure, countdown=failures)
+
+    def _bury(self, args: Sequence[Any], kwargs: dict[str, Any], reason: str, failures: int) -> Exception:
+        """Keep the task as a dead letter. Return what it then ends with; while the database is away, a retry."""
+        arguments = inspect.signature(self.run).bind_partial(*args, **kwargs).arguments
+        try:
+            dead_letters.bury(
+                self.request.id, self.name.rpartition(".")[2], arguments, reason=reason, deliveries=failures
+            )
+        except DatabaseError as error:  # any: its text may quote the row
+            unavailable = StorageUnavailable(type(error).__name__)
+            connections.close_all()
+        else:
+            return FactFailed(f"{reason}, {failures} times: a dead letter now")
+        return cast("Exception", self.retry(exc=unavailable, countdown=self.retry_backoff_max, throw=False))
 
     def apply_async(
         self, args: Sequence[Any] | None = None, kwargs: dict[str, Any] | None = None, **options: Any
@@ -225,3 +263,34 @@ def replay_journal() -> None:
         replay.replay_here()
     except SoftTimeLimitExceeded:
         logger.warning("replaying the journal took too long, and goes on the next time")
+
+
+@shared_task(name="calls.tasks.sweep_unfinished_calls", queue="high", ignore_result=True)  # type: ignore[untyped-decorator]
+def sweep_unfinished_calls() -> None:
+    """End the calls that nobody carries any more. By beat, and when a web process starts."""
+    try:
+        reaper.sweep(heartbeats.database_now())
+    except SoftTimeLimitExceeded:
+        logger.warning("the sweep took too long, and goes on the next time")
+    except (OperationalError, InterfaceError) as error:
+        logger.warning("no sweep: the database is away", extra={"error": type(error).__name__})
+        connections.close_all()
+
+
+@shared_task(  # type: ignore[untyped-decorator]
+    name="calls.tasks.reconcile_calls", queue="high", soft_time_limit=100, time_limit=110, ignore_result=True
+)
+def reconcile_calls() -> None:
+    """Record the calls that only the carrier knows. By beat, once a day.
+
+    The time limit is below the broker's visibility timeout, or it would be delivered again while it runs.
+    """
+    if not settings.RECONCILE_CALLS or not twilio_rest.is_available():
+        return
+    now = heartbeats.database_now()
+    try:
+        reconciliation.reconcile(twilio_rest.calls_since(now - reconciliation.LOOK_BACK), now)
+    except (CarrierUnreachable, SoftTimeLimitExceeded, OperationalError, InterfaceError) as error:
+        reason = str(error) if isinstance(error, CarrierUnreachable) else type(error).__name__
+        # The next one looks back far enough to make up for this one.
+        logger.error("the carrier's calls were not compared with ours", extra={"error": reason})

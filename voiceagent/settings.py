@@ -46,6 +46,9 @@ TWILIO_IS_SIMULATED = not TWILIO_ACCOUNT_SID and not TWILIO_AUTH_TOKENS
 if TWILIO_IS_SIMULATED:
     TWILIO_ACCOUNT_SID = embedded.demo_account_sid(VAR_DIR)
     TWILIO_AUTH_TOKENS = [embedded.secret("twilio_auth_token", VAR_DIR)]
+TWILIO_API_URL = env.str("TWILIO_API_URL", default="").rstrip("/")  # empty: api.twilio.com
+RECONCILE_CALLS = env.bool("RECONCILE_CALLS", default=not TWILIO_IS_SIMULATED)
+RECONCILE_HOUR = env.int("RECONCILE_HOUR", default=3)  # UTC
 
 # --- The speech model ----------------------------------------------------------------------------------------
 OPENAI_API_KEY = env.str("OPENAI_API_KEY", default="")
@@ -218,6 +221,16 @@ CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celerybeat-schedule")
 CELERY_BEAT_SCHEDULE = {
     "celery.backend_cleanup": {"task": "celery.backend_cleanup", "schedule": crontab(hour="4", minute="0")},
+    # Its answer is of no use later than the next one's.
+    "sweep-unfinished-calls": {
+        "task": "calls.tasks.sweep_unfinished_calls",
+        "schedule": 15.0,
+        "options": {"expires": 15.0},
+    },
+    "reconcile-calls": {
+        "task": "calls.tasks.reconcile_calls",
+        "schedule": crontab(hour=str(RECONCILE_HOUR), minute="20"),
+    },
     # A message that waited longer would only repeat the next one. Web processes look by themselves, as often.
     "replay-journal": {"task": "calls.tasks.replay_journal", "schedule": 30.0, "options": {"expires": 30}},
 }

@@ -11,15 +11,19 @@ import gc
 import os
 import signal
 from argparse import ArgumentParser
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.core.management.base import BaseCommand, CommandError
+
+if TYPE_CHECKING:
+    from calls.heartbeats import Heart
 
 log = structlog.get_logger(__name__)
 
 CALLS_SECONDS = 6.0  # for live calls to end: longer than the engine waits for late transcripts
 RECORDER_SECONDS = 3.0
+HEART_SECONDS = 2.0
 MAX_MESSAGE_BYTES = 64 * 1024  # the same for every websocket here; a media frame has about 400
 
 
@@ -50,7 +54,11 @@ class Command(BaseCommand):
             raise CommandError(f"Cannot listen on {host}:{port}: the port is in use, or the address is not ours.")
 
     def _ready(self, server: Any, loop: asyncio.AbstractEventLoop) -> None:
-        stopping = Stopping(server, loop)
+        from calls.heartbeats import Heart
+
+        heart = Heart()
+        heart.start()
+        stopping = Stopping(server, loop, heart)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.begin)
         # What exists now lives as long as the process; collections need not walk over it in the middle of a call.
@@ -64,9 +72,10 @@ class Command(BaseCommand):
 class Stopping:
     """How this server stops: refuse new streams, end live calls, hand over what is recorded, then leave."""
 
-    def __init__(self, server: Any, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, server: Any, loop: asyncio.AbstractEventLoop, heart: Heart) -> None:
         self._server = server
         self._loop = loop
+        self._heart = heart
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
@@ -89,5 +98,7 @@ class Stopping:
                 log.error("calls_left_at_stop", live_calls=len(live.calls))
             if not await asyncio.to_thread(get_recorder().close, RECORDER_SECONDS):
                 log.error("records_left_at_stop")
+            if not await asyncio.to_thread(self._heart.stop, HEART_SECONDS):
+                log.warning("heartbeat_left_at_stop")
         finally:
             self._server.stop()
