@@ -57,7 +57,7 @@ class ComplaintTests(SimpleTestCase):
             await peer.drain()
 
         async with server(talk=talk).running() as fake:
-            ledger = await call(fake, Wait(300), HangUp())
+            ledger = await call(fake, Wait(3000), HangUp())  # seven megabytes have to arrive
         self.assertEqual(codes(ledger), [31931])
         self.assertEqual(ledger.stream.agent_audio_discarded_bytes, 60 * 8000)
 
