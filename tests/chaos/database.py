@@ -164,13 +164,14 @@ def _rows(database: Database, call_sids: Sequence[str]) -> list[CallRow]:
 
 
 def _obvious(database: Database, call_sids: Sequence[str]) -> list[CallRow]:
-    """The tables of tests/chaos/obvious.py; its turns are shown in the order of their rows."""
+    """The tables of tests/chaos/obvious.py; in the order of turn_index."""
     marks = ",".join(["%s"] * len(call_sids))
     calls = database.query(
         f"SELECT call_sid, business_id, status, transcript FROM obvious_call WHERE call_sid IN ({marks})", call_sids
     )
     turns = database.query(
-        f"SELECT call_sid, turn_index, user_text, bot_reply FROM obvious_turn WHERE call_sid IN ({marks}) ORDER BY id",
+        "SELECT call_sid, turn_index, user_text, bot_reply FROM obvious_turn "
+        f"WHERE call_sid IN ({marks}) ORDER BY turn_index, id",
         call_sids,
     )
     of_call: dict[str, list[TurnRow]] = {}

@@ -108,7 +108,7 @@ def expected(rig: Rig, ledgers: Sequence[CallLedger], facts_before: int, killed_
 
 def _expected(call_sid: str, business_id: int, sessions: list[list[Fact]], killed_at: float | None) -> Expected:
     turns: list[Turn] = []
-    struck = False
+    struck = killed_at is not None and not sessions  # killed before the model had even been asked
     for facts in sessions:
         here = killed_at is not None and facts[0]["at"] < killed_at <= _closed_at(facts) + 0.2
         struck = struck or here

@@ -20,7 +20,7 @@ from tests.e2e.processes import Child, python
 
 LEAD_SECONDS = 3.0  # of calls in good order before the fault begins
 SETTLE_SECONDS = 90.0  # the promise
-OBVIOUS_SECONDS = 20.0
+OBVIOUS_SECONDS = 10.0
 
 
 @dataclass(slots=True)
