@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from importlib import metadata
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +16,8 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error, Warning
 
 ACCOUNT_SID = re.compile(r"AC[0-9a-f]{32}")
+
+LONGEST_RETRY_SECONDS = 15  # calls.tasks.FactTask.retry_backoff_max; importing it here would load the models too early
 
 # From OpenAI's deprecations page (November 2026): model -> what happens to it, and what to use.
 RETIRED_MODELS = {
@@ -89,6 +92,27 @@ def check_debug(debug: bool, *, is_public: bool) -> Iterable[CheckMessage]:
         )
 
 
+def check_redelivery(visibility_timeout: float, longest: float) -> Iterable[CheckMessage]:
+    """`longest`: a job's time limit and its longest pause before a retry, in seconds, together."""
+    if visibility_timeout <= longest:
+        yield Error(
+            f"Redis gives a job to another worker after {visibility_timeout:g} s, while it may take {longest:g} s.",
+            hint=f"Set visibility_timeout in CELERY_BROKER_TRANSPORT_OPTIONS well above {longest:g}, to 120 for one.",
+            id="voiceagent.E007",
+        )
+
+
+def check_celery(versions: dict[str, str]) -> Iterable[CheckMessage]:
+    """`versions`: package -> version. A worker of 5.7 that holds a job ends when Redis restarts (docs/decisions.md)."""
+    for package, version in versions.items():
+        if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) >= (5, 7):
+            yield Error(
+                f"{package} {version} is installed: its workers end when Redis restarts.",
+                hint="Install what requirements/ names: celery and kombu below 5.7.",
+                id="voiceagent.E008",
+            )
+
+
 def check_settings(**_kwargs: Any) -> list[CheckMessage]:
     """Every check here, over the settings in force."""
     models = {name: getattr(settings, name) for name in ("OPENAI_REALTIME_MODEL", "OPENAI_TRANSCRIPTION_MODEL")}
@@ -98,6 +122,11 @@ def check_settings(**_kwargs: Any) -> list[CheckMessage]:
         *check_models(models),
         *check_secret_key(settings.SECRET_KEY, is_public=settings.IS_PUBLIC),
         *check_debug(settings.DEBUG, is_public=settings.IS_PUBLIC),
+        *check_redelivery(
+            settings.CELERY_BROKER_TRANSPORT_OPTIONS["visibility_timeout"],
+            settings.CELERY_TASK_TIME_LIMIT + LONGEST_RETRY_SECONDS,
+        ),
+        *check_celery({name: metadata.version(name) for name in ("celery", "kombu")}),
     ]
 
 

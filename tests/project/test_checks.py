@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from django.core.checks import CheckMessage
 from django.test import SimpleTestCase, override_settings
 
+from calls.tasks import FactTask
 from voiceagent import checks
 
 ACCOUNT = "AC" + "0123456789abcdef" * 2
@@ -63,13 +64,23 @@ class CheckTests(SimpleTestCase):
         self.assertEqual(ids(checks.check_debug(True, is_public=True)), ["E006"])
         self.assertEqual(ids(checks.check_debug(True, is_public=False)), [])
 
+    def test_a_job_is_not_given_out_again_while_it_may_still_run(self) -> None:
+        self.assertEqual(checks.LONGEST_RETRY_SECONDS, FactTask.retry_backoff_max)
+        for timeout, expected in {45: ["E007"], 46: []}.items():
+            self.assertEqual(ids(checks.check_redelivery(timeout, 45)), expected)
+
+    def test_celery_and_kombu_stay_below_the_release_whose_workers_end_with_redis(self) -> None:
+        for version, expected in {"5.6.3": [], "5.7.0": ["E008"], "5.7.0rc1": ["E008"], "6.0": ["E008"]}.items():
+            with self.subTest(version):
+                self.assertEqual(ids(checks.check_celery({"celery": version})), expected)
+
     def test_every_problem_says_how_to_mend_it(self) -> None:
         with override_settings(
             PUBLIC_URL="http://x", TWILIO_ACCOUNT_SID="x", TWILIO_AUTH_TOKENS=[], OPENAI_REALTIME_MODEL="whisper-1",
-            SECRET_KEY="x", IS_PUBLIC=True, DEBUG=True,
+            SECRET_KEY="x", IS_PUBLIC=True, DEBUG=True, CELERY_BROKER_TRANSPORT_OPTIONS={"visibility_timeout": 1},
         ):  # fmt: skip
             found = checks.check_settings()
-        self.assertEqual(ids(found), ["E001", "E003", "E004", "W001", "E005", "E006"])
+        self.assertEqual(ids(found), ["E001", "E003", "E004", "W001", "E005", "E006", "E007"])
         for message in found:
             self.assertTrue(message.hint)
 
