@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import shutil
 import sys
 from collections import Counter
 from typing import Any
+from urllib.parse import urlsplit
 
 import hypothesis
 from django.conf import settings
-from django.test.runner import DiscoverRunner
+from django.test import runner as django_runner
+from django.test.runner import DiscoverRunner, ParallelTestSuite
 
 from voiceagent.valkey import PrivateValkey
 
@@ -35,8 +38,30 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("unhurried")
 
 
+def neighbour(redis_url: str, distance: int) -> str:
+    """The URL of the database so many numbers after the one in this URL (redis://host:6379/9, 1 -> .../10)."""
+    parts = urlsplit(redis_url)
+    return parts._replace(path=f"/{int(parts.path.strip('/') or 0) + distance}").geturl()
+
+
+def init_worker(*arguments: Any) -> None:
+    """Django's start of a parallel process; and on a shared Redis a database of its own.
+
+    The workers that its end-to-end tests start would take another process's jobs otherwise.
+    """
+    django_runner._init_worker(*arguments)  # type: ignore[attr-defined]
+    if url := os.environ.get("REDIS_URL"):
+        os.environ["REDIS_URL"] = neighbour(url, django_runner._worker_id)  # type: ignore[attr-defined]
+
+
+class Suite(ParallelTestSuite):
+    init_worker = init_worker  # Django takes it as a plain function, too
+
+
 class Runner(DiscoverRunner):
     """Django's runner, on files and a Valkey that are gone afterwards (manage.py chose the place for them)."""
+
+    parallel_test_suite = Suite
 
     def setup_test_environment(self, **kwargs: Any) -> None:
         super().setup_test_environment(**kwargs)
