@@ -58,7 +58,10 @@ class StatusCallbacks:
             more = {"CallDuration": str(duration_seconds), "Duration": str(-(-duration_seconds // 60))}
             self._put(self._params(status) | more)
         if self._call.settings.faults.status_shuffle:
+            in_order = list(self._kept)
             self._call.rng.shuffle(self._kept)
+            if self._kept == in_order:  # chance would now and then leave nothing shuffled
+                self._kept.reverse()
             for params in self._kept:
                 await self._send(params)
         await self.drain()
