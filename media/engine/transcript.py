@@ -170,7 +170,7 @@ class Transcript:
         item = self._items.get(item_id)
         if item is None:
             started = self._speech_started.get(item_id, now)
-            ended = self._speech_stopped.get(item_id, now)
+            ended = max(started, self._speech_stopped.get(item_id, now))  # "stopped" may come before "started"
             item = _Item(item_id, role, started, ended, settle_by=now + self._grace_seconds)
             self._items[item_id] = item
             self._order = []
