@@ -37,6 +37,14 @@ def default_tools() -> list[str]:
     return ["end_call"]
 
 
+class WhenBusy(models.TextChoices):
+    """What becomes of a caller for whom there is no room: all lines of the business, or of this server, are busy."""
+
+    FORWARD = "forward", "Forward to the forwarding number"
+    HOLD = "hold", "Ask to hold for up to a minute, then forward"
+    TELL = "tell", "Say that all lines are busy, and hang up"
+
+
 class BusinessQuerySet(models.QuerySet["Business"]):
     def visible_to(self, user: Any) -> BusinessQuerySet:
         """The businesses a staff user may see: all for a superuser, else those of the user's memberships."""
@@ -53,6 +61,22 @@ class Business(models.Model):
     )
     forwarding_number = models.CharField(
         max_length=16, blank=True, validators=[E164], help_text="Where a call goes when the agent cannot take it."
+    )
+    max_calls = models.PositiveIntegerField(
+        "calls at once",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="How many calls the agents take at the same time. Empty: as many as the server can.",
+    )
+    # db_default: a web process of the release before goes on adding rows until it is restarted.
+    when_busy = models.CharField(
+        "when all lines are busy",
+        max_length=10,
+        choices=WhenBusy.choices,
+        default=WhenBusy.FORWARD,
+        db_default=WhenBusy.FORWARD,
+        help_text="For further callers. Without a forwarding number they are told that all lines are busy.",
     )
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)

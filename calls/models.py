@@ -39,6 +39,7 @@ class EndedReason(models.TextChoices):
     STREAM_LOST = "stream_lost", "Audio stream was lost"
     NEVER_CONNECTED = "never_connected", "Audio stream never opened"
     SERVER_STOPPED = "server_stopped", "This server was stopped"
+    TURNED_AWAY = "turned_away", "Turned away: all lines busy"
 
 
 class EndSource(models.TextChoices):
