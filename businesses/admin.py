@@ -62,7 +62,7 @@ class MembershipInline(AnyTabularInline):
 class BusinessAdmin(TenantAdmin):
     business_lookup = "pk"
     form = BusinessForm
-    fields = ["name", "time_zone", "language", "forwarding_number", "is_active"]
+    fields = ["name", "time_zone", "language", "max_calls", "when_busy", "forwarding_number", "is_active"]
     inlines = [MembershipInline]
     list_display = ["name", "time_zone", "language", "forwarding_number", "is_active"]
     search_fields = ["name"]

@@ -255,6 +255,8 @@ def status_badge(call: CallLog) -> SafeString:
 def ending(call: CallLog) -> SafeString | str:
     if call.ended_reason in _BAD_ENDS:
         return badge(call.get_ended_reason_display(), "bad")
+    if call.ended_reason == EndedReason.TURNED_AWAY:
+        return badge(call.get_ended_reason_display(), "warning")
     return call.get_ended_reason_display() or "-"
 
 

@@ -11,9 +11,9 @@ from typing import TypeVar
 
 from django.db import Error as DatabaseUnwell
 
-from businesses.models import PhoneNumber
+from businesses.models import Business, PhoneNumber, WhenBusy
 from businesses.snapshots import AgentSnapshot
-from calls.models import TERMINAL_STATUSES, CallLog
+from calls.models import TERMINAL_STATUSES, CallLog, EndedReason
 from calls.threads import BoundedPool, PoolBusy
 
 Result = TypeVar("Result")
@@ -27,11 +27,20 @@ class LookupFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a dialled number leads to. `refusal` is a short code, empty when `agent` takes the call."""
+    """What a dialled number leads to. `refusal` is a short code, empty when `agent` takes the call.
+
+    The rest is for when there may be no room: `live_calls` are the CallSids that occupy the business's `max_calls`
+    lines, by its rows; `was_turned_away` tells that this call was, earlier.
+    """
 
     refusal: str = ""
     language: str = "en"
     agent: AgentSnapshot | None = None
+    max_calls: int | None = None
+    live_calls: frozenset[str] = frozenset()
+    when_busy: WhenBusy = WhenBusy.TELL
+    forwarding_number: str = ""
+    was_turned_away: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +87,32 @@ def _answer(call_sid: str, dialled: str) -> Answer:
     version = number.agent.published_version()
     if version is None:
         return Answer(refusal="no_published_version", language=business.language)
-    if CallLog.objects.filter(call_sid=call_sid, status__in=TERMINAL_STATUSES).exists():
+    status, ended_reason = _row_of(call_sid)
+    if status in TERMINAL_STATUSES:
         return Answer(refusal="call_is_over", language=business.language)  # a webhook sent again long after
     version.agent = number.agent
     version.agent.business = business  # spares two queries
-    return Answer(language=business.language, agent=version.snapshot())
+    return Answer(
+        language=business.language,
+        agent=version.snapshot(),
+        max_calls=business.max_calls,
+        live_calls=frozenset() if business.max_calls is None else _live_calls(business),
+        when_busy=WhenBusy(business.when_busy),
+        forwarding_number=_forwarding_number(business),
+        was_turned_away=ended_reason == EndedReason.TURNED_AWAY,
+    )
+
+
+def _row_of(call_sid: str) -> tuple[str, str]:
+    """Status and ended_reason of a call that may have no row."""
+    rows = CallLog.objects.filter(call_sid=call_sid)
+    return rows.values_list("status", "ended_reason").first() or ("", "")
+
+
+def _live_calls(business: Business) -> frozenset[str]:
+    """The calls that an agent of the business has. Callers on hold, or put through to a person, have none."""
+    calls = CallLog.objects.live().filter(business=business, agent_version__isnull=False)
+    return frozenset(calls.order_by().values_list("call_sid", flat=True))
 
 
 def _aftermath(call_sid: str, dialled: str) -> Aftermath:
@@ -94,16 +124,18 @@ def _aftermath(call_sid: str, dialled: str) -> Aftermath:
         if number is None:
             return Aftermath()
         business = number.business
-    forwarding_number = business.forwarding_number
-    # Forwarding to a number that is answered here would go round in circles, at a price per minute.
-    if forwarding_number and PhoneNumber.objects.filter(number=forwarding_number).exists():
-        forwarding_number = ""
     return Aftermath(
         is_over=call is not None and call.status in TERMINAL_STATUSES,
         ended_reason=call.ended_reason if call is not None else "",
-        forwarding_number=forwarding_number,
+        forwarding_number=_forwarding_number(business),
         language=business.language,
     )
+
+
+def _forwarding_number(business: Business) -> str:
+    """Empty when it is answered here: forwarding would go round in circles, at a price per minute."""
+    number = business.forwarding_number
+    return "" if number and PhoneNumber.objects.filter(number=number).exists() else number
 
 
 def _business_of(call_sid: str, numbers: list[str]) -> int | None:

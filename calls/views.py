@@ -7,16 +7,20 @@ comes first: whatever is not Twilio's gets 403 and leaves no row.
 from __future__ import annotations
 
 import logging
+import re
+import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from functools import wraps
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
-from calls import answering, doors, live_calls, recorder, stream_tickets
-from calls.answering import Aftermath, LookupFailed
+from businesses.models import WhenBusy
+from calls import admission, answering, doors, live_calls, recorder, stream_tickets
+from calls.answering import Aftermath, Answer, LookupFailed
 from calls.carriers import twilio
 from calls.models import TERMINAL_STATUSES, CallStatus, EndedReason
 from calls.phrases import phrase
@@ -26,6 +30,12 @@ logger = logging.getLogger(__name__)
 # Twilio waits 15 s and drops the call then. After a stream has ended the caller hears silence while this is awaited.
 ANSWER_DEADLINE_SECONDS = 2.0
 AFTERMATH_DEADLINE_SECONDS = 0.5
+
+# A caller on hold asks again after each pause: about a minute in all.
+HOLD_SECONDS, MAX_HOLDS = 10, 6
+# While this process drains: until the balancer has noticed, or the next process has started.
+MOVE_SECONDS, MAX_MOVES = 2, 5
+_HELD = re.compile(r"[1-9]", re.ASCII)
 
 _ENDED_NORMALLY = frozenset({EndedReason.CALLER_HUNG_UP, EndedReason.AGENT_ENDED, EndedReason.MAX_DURATION})
 
@@ -72,6 +82,9 @@ def voice(request: HttpRequest, call_sid: str) -> HttpResponse:
         logger.warning("call not answered", extra={"call_sid": call_sid, "reason": answer.refusal})
         return _twiml(twilio.say_and_hang_up(phrase("not_answered", answer.language), answer.language))
     agent = answer.agent
+    refusal = _refusal(call_sid, answer)
+    if refusal:
+        return _no_room(request, call_sid, answer, refusal)
     doors.remember(agent)
     account_sid, caller = request.POST["AccountSid"], request.POST.get("From", "")
     ticket, token = stream_tickets.issue(
@@ -83,17 +96,86 @@ def voice(request: HttpRequest, call_sid: str) -> HttpResponse:
         to_number=dialled,
         direction="inbound",
     )
+    _record_ringing(request, call_sid, agent.business_id, agent.version_id)
+    return _twiml(twilio.answer_with_stream(call_sid=call_sid, ticket=ticket, token=token))
+
+
+def _record_ringing(request: HttpRequest, call_sid: str, business_id: int, agent_version_id: int | None) -> None:
     recorder.get_recorder().create_call_log(
         call_sid=call_sid,
-        account_sid=account_sid,
-        business_id=agent.business_id,
-        agent_version_id=agent.version_id,
-        from_number=caller,
-        to_number=dialled,
+        account_sid=request.POST["AccountSid"],
+        business_id=business_id,
+        agent_version_id=agent_version_id,
+        from_number=request.POST.get("From", ""),
+        to_number=request.POST.get("To", ""),
         direction="inbound",
         status=CallStatus.RINGING.value,
     )
-    return _twiml(twilio.answer_with_stream(call_sid=call_sid, ticket=ticket, token=token))
+
+
+def _refusal(call_sid: str, answer: Answer) -> str:
+    """Why there is no room for the call, or "" when it has taken its place. A call that was turned away stays so: the
+    carrier may be following that answer when it asks a second time."""
+    assert answer.agent is not None
+    if answer.was_turned_away:
+        return EndedReason.TURNED_AWAY
+    return admission.admit(
+        call_sid,
+        answer.agent.business_id,
+        time.monotonic(),
+        max_calls=answer.max_calls,
+        live_calls=answer.live_calls,
+    )
+
+
+def _no_room(request: HttpRequest, call_sid: str, answer: Answer, refusal: str) -> HttpResponse:
+    """Hold the caller, put the caller through to the forwarding number, or say that all lines are busy.
+
+    A call on hold has a row without an agent, so that it does not occupy a line. One turned away also has its ending;
+    its last status comes from the carrier, when the caller has been put through or has heard the sentence.
+    """
+    assert answer.agent is not None
+    business_id, held = answer.agent.business_id, _times_held(request)
+    if held == 0:
+        _record_ringing(request, call_sid, business_id, None)
+    come_again = f"{settings.PUBLIC_URL}{request.path}?held={held + 1}"
+    outcome, document = WhenBusy.TELL, ""
+    if refusal == admission.DRAINING and held < MAX_MOVES:
+        outcome = WhenBusy.HOLD
+        document = twilio.hold_and_come_again(come_again, MOVE_SECONDS)
+    elif answer.when_busy == WhenBusy.HOLD and held < MAX_HOLDS and refusal != EndedReason.TURNED_AWAY:
+        outcome = WhenBusy.HOLD
+        text = phrase("hold", answer.language)
+        document = twilio.hold_and_come_again(come_again, HOLD_SECONDS, text, answer.language)
+    elif answer.when_busy != WhenBusy.TELL and answer.forwarding_number:
+        outcome = WhenBusy.FORWARD
+        document = twilio.forward_to(answer.forwarding_number)
+    else:
+        document = twilio.say_and_hang_up(phrase("all_busy", answer.language), answer.language)
+    if outcome != WhenBusy.HOLD:
+        recorder.get_recorder().finalize_call_log(
+            call_sid=call_sid,
+            business_id=business_id,
+            status=CallStatus.IN_PROGRESS.value,
+            duration_seconds=0,
+            transcript="",
+            ended_reason=EndedReason.TURNED_AWAY.value,
+        )
+    logger.warning(
+        "no room for a call",
+        extra={"call_sid": call_sid, "reason": refusal, "outcome": outcome.value, "held": held},
+    )
+    return _twiml(document)
+
+
+def _times_held(request: HttpRequest) -> int:
+    """How often this caller was asked to hold. Anything but our own numbers counts as often enough."""
+    values = request.GET.getlist("held")
+    if not values:
+        return 0
+    if len(values) == 1 and _HELD.fullmatch(values[0]) and int(values[0]) <= MAX_HOLDS:
+        return int(values[0])
+    return MAX_HOLDS
 
 
 @_from_carrier
@@ -136,6 +218,7 @@ def status(request: HttpRequest, call_sid: str) -> HttpResponse:
         return HttpResponse("Unknown CallStatus\n", status=400, content_type="text/plain")
     if reached in TERMINAL_STATUSES:
         live_calls.notify_completed(call_sid)
+        admission.call_over(call_sid)
     numbers = [request.POST.get("To", ""), request.POST.get("From", "")]
     try:
         business_id = answering.business_of(call_sid, numbers, ANSWER_DEADLINE_SECONDS)

@@ -11,6 +11,7 @@ from asgiref.typing import ASGIReceiveCallable, ASGISendCallable
 from channels.generic.websocket import AsyncWebsocketConsumer
 
 from businesses.snapshots import AgentSnapshot
+from calls.admission import get_admission
 from calls.carriers import twilio as carrier
 from calls.doors import NotAdmitted, admit
 from calls.recorder import get_recorder
@@ -100,6 +101,8 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
             raise StreamRefused("bad_signature")
         try:
             self.ticket = read_ticket(self._kwargs()["ticket"], self._kwargs()["call_sid"])
+            if not get_admission().fits(self.ticket.call_sid, asyncio.get_running_loop().time()):
+                raise StreamRefused("process_full")
             return await admit(self.ticket)
         except (TicketRefused, NotAdmitted) as refusal:
             raise StreamRefused(refusal.reason) from refusal

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from calls import live_calls
+from calls import admission, live_calls
 from media.engine.events import CallCompleted, Event, ShutdownRequested
 
 
@@ -39,11 +39,13 @@ class LiveCalls:
 
         self._calls[call] = completed
         live_calls.register(call.call_sid, completed)
+        admission.get_admission().stream_opened(call.call_sid)
 
     def remove(self, call: LiveCall) -> None:
         completed = self._calls.pop(call, None)
         if completed is not None:
             live_calls.unregister(call.call_sid, completed)
+            admission.get_admission().stream_closed(call.call_sid)
         self._changed.set()
 
     def find(self, call_sid: str) -> LiveCall | None:
@@ -51,6 +53,7 @@ class LiveCalls:
 
     def stop_accepting(self) -> None:
         self.accepting = False
+        admission.get_admission().close(admission.DRAINING)
 
     def end_all(self) -> None:
         """End every call now; each finishes its record."""

@@ -190,6 +190,11 @@ CACHES = {
 JOURNAL_DIR = Path(env.str("JOURNAL_DIR", default="") or VAR_DIR / "journal").resolve()
 JOURNAL_MAX_BYTES = env.int("JOURNAL_MAX_BYTES", default=256 * 1024 * 1024)
 
+# --- Admission: over these, callers are forwarded, asked to hold or told politely (calls/admission.py) ---------
+# One call costs about 10 ms of CPU a second: a hundred fill one core. 0: no limit.
+MAX_CALLS_PER_PROCESS = env.int("MAX_CALLS_PER_PROCESS", default=100)
+LOOP_LATE_MS = env.int("LOOP_LATE_MS", default=250)
+
 # --- Celery: begin -------------------------------------------------------------------------------------------
 CELERY_BROKER_URL = broker_url(REDIS_URL)
 # The worker's. The recorder publishes over a connection of its own with a deadline of 0.5 s (calls/publishing.py).

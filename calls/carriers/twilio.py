@@ -77,8 +77,19 @@ def answer_with_stream(*, call_sid: str, ticket: str, token: str) -> str:
 
 def say_and_hang_up(text: str, language: str = "en") -> str:
     response = VoiceResponse()
-    response.say(_for_xml(text), language=_SAY_LANGUAGES.get(language.partition("-")[0].lower(), "en-US"))
+    response.say(_for_xml(text), language=_say_language(language))
     response.hangup()
+    return str(response)
+
+
+def hold_and_come_again(address: str, seconds: int, text: str = "", language: str = "en") -> str:
+    """Say `text`, if there is any, wait, and ask `address` again. Without a text a call that was not answered yet goes
+    on ringing: Twilio waits for a <Pause> that comes first before it picks up."""
+    response = VoiceResponse()
+    if text:
+        response.say(_for_xml(text), language=_say_language(language))
+    response.pause(length=seconds)
+    response.redirect(address, method="POST")
     return str(response)
 
 
@@ -109,6 +120,10 @@ def _raw_path(request: HttpRequest) -> str:
     scope = getattr(request, "scope", None) or {}
     raw = scope.get("raw_path")
     return raw.partition(b"?")[0].decode("latin-1") if raw else request.path
+
+
+def _say_language(tag: str) -> str:
+    return _SAY_LANGUAGES.get(tag.partition("-")[0].lower(), "en-US")
 
 
 def _for_xml(text: str) -> str:

@@ -28,6 +28,12 @@ def get_journal() -> Journal:
         return _journal
 
 
+def reason() -> str:
+    """Why facts of this process may not be safe (Journal.reason); empty when they are, or none was journaled yet."""
+    journal = _journal
+    return journal.reason if journal is not None else ""
+
+
 def _forget_after_fork() -> None:
     """Threads do not survive a fork, and a lock may have been held by one."""
     global _journal, _lock

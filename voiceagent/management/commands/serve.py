@@ -54,10 +54,13 @@ class Command(BaseCommand):
             raise CommandError(f"Cannot listen on {host}:{port}: the port is in use, or the address is not ours.")
 
     def _ready(self, server: Any, loop: asyncio.AbstractEventLoop) -> None:
+        from calls.admission import get_admission
         from calls.heartbeats import Heart
+        from voiceagent.pulse import Pulse
 
         heart = Heart()
         heart.start()
+        Pulse(loop, get_admission().loop_was_late)
         stopping = Stopping(server, loop, heart)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.begin)
