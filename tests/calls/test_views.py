@@ -36,6 +36,10 @@ class WrittenAtOnce:
         self.facts.append(("apply_call_status", arguments))
         services.apply_call_status(**arguments)
 
+    def finalize_call_log(self, **arguments: Any) -> None:
+        self.facts.append(("finalize_call_log", arguments))
+        services.finalize_call_log(**arguments)
+
 
 @override_settings(PUBLIC_URL=ORIGIN, TWILIO_ACCOUNT_SID=ACCOUNT_SID, TWILIO_AUTH_TOKENS=["secret"])
 class WebhookTest(TransactionTestCase):

@@ -14,6 +14,7 @@ from django.test import SimpleTestCase, override_settings
 from structlog.testing import capture_logs
 
 from calls import doors
+from calls.admission import Admission
 from media import live
 from media.bridge import call_config
 from media.engine.commands import CloseModel, ForwardAudio, Greet
@@ -108,6 +109,19 @@ class HandshakeTests(StreamCase):
     async def test_while_the_server_is_stopping(self) -> None:
         with mock.patch.object(live.calls, "accepting", False):
             await self.assert_refused(TwilioStream(), "server_stopping")
+
+    async def test_beyond_what_the_process_carries(self) -> None:
+        full = Admission(max_calls=1, late_seconds=1.0, journal_reason=str)
+        full.stream_opened(OTHER_CALL)
+        with mock.patch("calls.admission._admission", full):
+            await self.assert_refused(TwilioStream(), "process_full")
+            full.stream_closed(OTHER_CALL)
+            stream = TwilioStream()
+            self.assertTrue(await stream.open())
+            self.assertFalse(full.fits(OTHER_CALL, time.monotonic()))
+            await stream.hang_up()
+            await self.assert_over(stream)
+            self.assertTrue(full.fits(OTHER_CALL, time.monotonic()))
 
     async def test_with_a_used_ticket(self) -> None:
         first = TwilioStream()
