@@ -45,7 +45,7 @@ SHARED: list[Processor] = [
 ]
 
 # What a standard logger's `extra` may add to a line. A list, because Django and Celery pass whole requests and jobs.
-EXTRAS = ("call_sid", "turn_index", "fact", "facts", "error", "reason", "path", "forwarded")
+EXTRAS = ("call_sid", "turn_index", "fact", "facts", "error", "reason", "path", "forwarded", "outcome", "held")
 
 
 def logging_config(log_format: str, level: str) -> dict[str, Any]:

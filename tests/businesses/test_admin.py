@@ -228,10 +228,16 @@ class BusinessAndNumberPagesTest(AdminCase):
     def test_a_business_is_edited_by_its_members(self) -> None:
         url = reverse("admin:businesses_business_change", args=[self.world.business.pk])
         form = {"name": "Harbor Dental", "time_zone": "Europe/Berlin", "language": "de", "forwarding_number": "123"}
+        form |= {"max_calls": "4", "when_busy": "hold"}
         self.assertContains(self.client.post(url, form), "Write the number in E.164 form")
         self.assertContains(self.client.post(url, form | {"time_zone": "Berlin"}), "Select a valid choice")
+        self.assertContains(self.client.post(url, form | {"max_calls": "0"}), "greater than or equal to 1")
+        self.assertContains(self.client.post(url, form | {"when_busy": "sing"}), "Select a valid choice")
         self.client.post(url, form | {"forwarding_number": "+4930901820", "is_active": "on"})
-        self.assertEqual(Business.objects.get().time_zone, "Europe/Berlin")
+        business = Business.objects.get()
+        self.assertEqual((business.time_zone, business.max_calls), ("Europe/Berlin", 4))
+        self.assertEqual(business.when_busy, "hold")
+        self.assertContains(self.client.get(url), "How many calls the agents take at the same time.")
 
     def test_a_superuser_lets_a_user_see_a_business(self) -> None:
         boss = User.objects.create_superuser("boss")
@@ -241,6 +247,7 @@ class BusinessAndNumberPagesTest(AdminCase):
             "name": "Harbor",
             "time_zone": "UTC",
             "language": "en",
+            "when_busy": "forward",
             "is_active": "on",
             "memberships-TOTAL_FORMS": "1",
             "memberships-INITIAL_FORMS": "0",

@@ -1,0 +1,70 @@
+"""More callers than lines, at the same moment: one is answered, nobody meets silence, and every call is on record."""
+
+import asyncio
+from typing import ClassVar
+
+from calls.models import CallLog
+from simulators.carrier.ledger import CallLedger
+from tests.calls.support import a_business
+from tests.e2e.cases import SystemTestCase
+
+FORWARD_TO = "+15550100190"
+NUMBERS = {"forward": "+15550100111", "tell": "+15550100112", "hold": "+15550100113"}
+CALLS_AT_ONCE = 3
+FASTER = 0.2  # what is only waited for: sentences, pauses, the call that was put through
+
+
+class MoreCallersThanLines(SystemTestCase):
+    ledgers: ClassVar[dict[str, list[CallLedger]]]
+
+    @classmethod
+    async def place_calls(cls) -> None:
+        for when_busy, number in NUMBERS.items():
+            fields = {"when_busy": when_busy, "max_calls": 1, "forwarding_number": FORWARD_TO}
+            await asyncio.to_thread(a_business, number, name=when_busy, **fields)
+        at_once = {
+            when_busy: asyncio.gather(*(cls.place("greeting-only", number, time_scale=FASTER) for _ in range(calls)))
+            for (when_busy, number), calls in zip(NUMBERS.items(), (CALLS_AT_ONCE, CALLS_AT_ONCE, 2), strict=True)
+        }
+        cls.ledgers = {when_busy: await calls for when_busy, calls in at_once.items()}
+
+    def answered(self, when_busy: str) -> list[CallLedger]:
+        return [ledger for ledger in self.ledgers[when_busy] if ledger.streams]
+
+    def turned_away(self, when_busy: str) -> list[CallLedger]:
+        return [ledger for ledger in self.ledgers[when_busy] if not ledger.streams]
+
+    def test_the_carrier_has_nothing_to_complain_of(self) -> None:
+        for when_busy, ledgers in self.ledgers.items():
+            for ledger in ledgers:
+                with self.subTest(when_busy):
+                    self.assertEqual((ledger.complaints, ledger.errors), ([], []))
+
+    def test_one_is_answered_and_the_others_are_put_through(self) -> None:
+        self.assertEqual(len(self.answered("forward")), 1)
+        self.assertEqual([ledger.verbs for ledger in self.turned_away("forward")], [["Dial"]] * (CALLS_AT_ONCE - 1))
+
+    def test_one_is_answered_and_the_others_are_told(self) -> None:
+        self.assertEqual(len(self.answered("tell")), 1)
+        self.assertEqual(
+            [ledger.verbs for ledger in self.turned_away("tell")], [["Say", "Hangup"]] * (CALLS_AT_ONCE - 1)
+        )
+
+    def test_a_caller_on_hold_is_answered_when_the_first_hangs_up(self) -> None:
+        self.assertEqual(len(self.answered("hold")), 2)
+        first, held = sorted(self.ledgers["hold"], key=lambda ledger: len(ledger.verbs))
+        self.assertEqual(first.verbs, ["Connect"])
+        rounds = held.verbs.count("Redirect")
+        self.assertEqual(held.verbs, [*["Say", "Pause", "Redirect"] * rounds, "Connect"])
+        self.assertGreaterEqual(rounds, 1)
+        row = self.finished(held.call_sid)
+        self.assertEqual((row.status, row.ended_reason), ("completed", "caller_hung_up"))
+        self.assertGreater(len(self.turns(held.call_sid)), 0)
+
+    def test_every_call_is_on_record(self) -> None:
+        for ledger in (ledger for ledgers in self.ledgers.values() for ledger in ledgers):
+            row: CallLog = self.finished(ledger.call_sid)
+            expected = "caller_hung_up" if ledger.streams else "turned_away"
+            self.assertEqual((row.status, row.ended_reason), ("completed", expected))
+            self.assertEqual(row.duration_seconds, ledger.duration_seconds)
+            self.assertEqual(bool(row.agent_version_id), bool(ledger.streams))
