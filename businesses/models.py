@@ -41,8 +41,8 @@ class WhenBusy(models.TextChoices):
     """What becomes of a caller for whom there is no room: all lines of the business, or of this server, are busy."""
 
     FORWARD = "forward", "Forward to the forwarding number"
-    HOLD = "hold", "Ask to hold for up to a minute, then forward"
-    TELL = "tell", "Say that all lines are busy, and hang up"
+    HOLD = "hold", "Ask to hold, then forward"
+    TELL = "tell", "Say so and hang up"
 
 
 class BusinessQuerySet(models.QuerySet["Business"]):
@@ -76,7 +76,7 @@ class Business(models.Model):
         choices=WhenBusy.choices,
         default=WhenBusy.FORWARD,
         db_default=WhenBusy.FORWARD,
-        help_text="For further callers. Without a forwarding number they are told that all lines are busy.",
+        help_text="What further callers get. On hold is a minute. Without a forwarding number: Say so and hang up.",
     )
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)

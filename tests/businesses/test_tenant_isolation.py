@@ -210,6 +210,7 @@ class RelationsTest(TwoBusinessesTest):
             "name": "Renamed",
             "time_zone": "UTC",
             "language": "en",
+            "when_busy": "forward",
             "memberships-TOTAL_FORMS": "1",
             "memberships-INITIAL_FORMS": "0",
             "memberships-0-user": str(other.pk),
