@@ -127,6 +127,11 @@ class Call:
                 return self._conversation.tool_finished(event) + self._follow_up(now)
             case events.ShutdownRequested():
                 return self._end("completed" if self._started else "failed", "server_stopped", now)
+            case events.HandOverRequested():
+                if not self._live:
+                    return self._hand_over(now)
+                self._deadlines.set(Deadline.HAND_OVER, now + event.within_seconds)
+                return self._follow_up(now)
             case _:
                 assert_never(event)
 
@@ -207,9 +212,25 @@ class Call:
         if not self._live:
             return []
         commands = self._conversation.follow_up(now)
-        if self.state is CallState.SAYING_GOODBYE and self._conversation.quiet:
-            commands += self._end("completed", "agent_ended", now)
+        if self.state is CallState.SAYING_GOODBYE:
+            if self._conversation.quiet:
+                commands += self._end("completed", "agent_ended", now)
+        elif Deadline.HAND_OVER in self._deadlines and self._nobody_speaks(now):
+            commands += self._hand_over(now)
         return commands
+
+    # --- Handing over ---------------------------------------------------------------------------------------
+
+    def _nobody_speaks(self, now: float) -> bool:
+        """Is this a moment at which nothing is lost: nothing said half, no answer on its way, no key waiting?"""
+        answer_expected = self._conversation.responses.expected(now)
+        return self._conversation.quiet and not answer_expected and Deadline.KEYPAD not in self._deadlines
+
+    def _hand_over(self, now: float) -> list[Command]:
+        """Our stream ends and the call goes on elsewhere, but for one that the agent is about to end anyway."""
+        if self.state is CallState.SAYING_GOODBYE:
+            return self._end("completed", "agent_ended", now)
+        return self._end("in-progress", "server_stopped", now)
 
     # --- Time -----------------------------------------------------------------------------------------------
 
@@ -237,6 +258,8 @@ class Call:
                 return self._follow_up(now)
             case Deadline.GOODBYE:
                 return self._goodbye_overdue(now)
+            case Deadline.HAND_OVER:
+                return self._hand_over(now)
             case Deadline.SETTLE:
                 return self._finish(now)
             case _:

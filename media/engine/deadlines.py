@@ -14,6 +14,7 @@ class Deadline(Enum):
     KEYPAD = "keypad"  # no further key was pressed
     ANSWER = "answer"  # the model did not answer the caller by itself
     GOODBYE = "goodbye"  # the goodbye takes too long
+    HAND_OVER = "hand_over"  # a good moment to hand the call over was waited for long enough
     SETTLE = "settle"  # late transcripts were waited for long enough
 
 
@@ -32,6 +33,9 @@ class Deadlines:
 
     def drop(self, name: Deadline) -> None:
         self._times.pop(name, None)
+
+    def __contains__(self, name: Deadline) -> bool:
+        return name in self._times
 
     def clear(self) -> None:
         self._times.clear()

@@ -198,7 +198,16 @@ class ToolFinished:
 
 @dataclass(frozen=True, slots=True)
 class ShutdownRequested:
-    """This server is stopping now. The call ends at once, but waits for late transcripts like any other."""
+    """This server is stopping now, and nobody else is there to take the call: it ends at once, but waits for late
+    transcripts like any other."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandOverRequested:
+    """This server is stopping, and another one is to go on with the call: our stream ends at the next good moment,
+    within so many seconds. The carrier then asks elsewhere what comes next."""
+
+    within_seconds: float
 
 
 # What the stream says of itself; the audio is apart, since there is so much of it.
@@ -223,5 +232,5 @@ ConversationEvent = (
 )
 SessionEvent = ModelReady | ModelError | ModelClosed | UnknownModelEvent
 ModelEvent = ConversationEvent | SessionEvent
-OwnEvent = ToolFinished | ShutdownRequested
+OwnEvent = ToolFinished | ShutdownRequested | HandOverRequested
 Event = CarrierEvent | ModelEvent | OwnEvent

@@ -32,6 +32,10 @@ class Responses:
         """Is an answer running, on its way, or wanted?"""
         return self.active is not None or self._asked is not _Asked.NOTHING or self._wanted
 
+    def expected(self, now: float) -> bool:
+        """Is the caller speaking, or has just stopped, so that the model will answer by itself?"""
+        return self._caller_speaks or (self._own_answer_until is not None and now < self._own_answer_until)
+
     def greeting_asked(self) -> None:
         self._asked = self._last_asked = _Asked.GREETING
 
@@ -40,9 +44,7 @@ class Responses:
 
     def may_ask(self, now: float) -> bool:
         """Is an answer wanted, and is now the time to ask? The one who is told so asks; it is counted as done."""
-        if not self._wanted or self.active is not None or self._asked is not _Asked.NOTHING or self._caller_speaks:
-            return False
-        if self._own_answer_until is not None and now < self._own_answer_until:
+        if not self._wanted or self.active is not None or self._asked is not _Asked.NOTHING or self.expected(now):
             return False
         self._wanted = False
         self._asked = self._last_asked = _Asked.ANSWER

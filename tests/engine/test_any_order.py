@@ -43,6 +43,7 @@ ENDS = (
     events.CallCompleted,
     events.ModelClosed,
     events.ShutdownRequested,
+    events.HandOverRequested,
 )
 
 
@@ -51,6 +52,7 @@ def instances(event: type[Any]) -> st.SearchStrategy[Any]:
     by_type = {
         str: st.sampled_from(["x", "y"]),
         bool: st.booleans(),
+        float: st.floats(0.0, 10.0),
         float | None: st.none(),
     }
     fields = {}
@@ -115,6 +117,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.dead_items: set[str] = set()
         self.dead_responses: set[str] = set()
         self.active: str | None = None
+        self.hand_over_by: float | None = None
         self.greeted = 0
         self.ran: list[str] = []
         self.answered: list[str] = []
@@ -141,6 +144,8 @@ class AnyOrder(RuleBasedStateMachine):
             self.frames_in.append(event.payload)
         elif isinstance(event, events.MarkReached):
             self.book.came_back(event.name, self.now)
+        elif isinstance(event, events.HandOverRequested):
+            self.hand_over_by = self.now + event.within_seconds
         self.check(self.call.receive(event, self.now), event)
 
     @rule(event=HAPPENINGS)
@@ -273,6 +278,8 @@ class AnyOrder(RuleBasedStateMachine):
 
     def check_finish(self, finish: commands.FinishCall) -> None:
         self.finish = finish
+        if finish.status == "in-progress":
+            assert self.hand_over_by is not None and finish.ended_reason == "server_stopped"
         indexes = [turn.index for turn in finish.turns]
         assert indexes == sorted(set(indexes))
         assert set(self.revisions) <= set(indexes), "a saved turn is missing at the end"
@@ -288,6 +295,11 @@ class AnyOrder(RuleBasedStateMachine):
     def frames_keep_their_order(self) -> None:
         following = iter(self.frames_in)
         assert all(any(frame == other for other in following) for frame in self.frames_out)
+
+    @invariant()
+    def a_call_to_be_handed_over_does_not_outlast_its_time(self) -> None:
+        by = self.hand_over_by
+        assert by is None or self.ended or self.now <= by or self.call.state in (CallState.SETTLING, CallState.OVER)
 
     @invariant()
     def a_deadline_means_that_the_call_is_not_over(self) -> None:

@@ -212,6 +212,159 @@ class OurOwnEnds(SimpleTestCase):
         self.assertEqual((driver.finish.status, driver.finish.ended_reason), ("failed", "server_stopped"))
 
 
+HAND_OVER = events.HandOverRequested(10.0)
+
+
+class HandingOver(SimpleTestCase):
+    def assert_handed_over(self, driver: CallDriver) -> None:
+        self.assertEqual(len(driver.all(commands.CloseStream)), 1)
+        self.assertEqual((driver.finish.status, driver.finish.ended_reason), ("in-progress", "server_stopped"))
+
+    def assert_goes_on(self, driver: CallDriver) -> None:
+        self.assertIs(driver.call.state, CallState.TALKING)
+        self.assertEqual(driver.all(commands.CloseStream), [])
+
+    def test_a_call_in_which_nobody_speaks_is_handed_over_at_once(self) -> None:
+        driver = talking()
+        done = driver.send(HAND_OVER)
+        self.assertEqual(kinds(done), [commands.CloseStream, commands.CloseModel, commands.FinishCall])
+        self.assert_handed_over(driver)
+
+    def test_the_agent_is_heard_to_the_end_first_and_its_turn_is_saved(self) -> None:
+        driver = talking()
+        driver.caller_says("When do you open?")
+        driver.agent_says("We open at eight in the morning.", 4000)
+        driver.send(HAND_OVER)
+        driver.advance(3.9)
+        self.assert_goes_on(driver)
+        driver.advance(0.1)
+        self.assert_handed_over(driver)
+        self.assertEqual(driver.saved[-1], (1, 0, "When do you open?", "We open at eight in the morning."))
+
+    def test_a_caller_who_speaks_is_heard_and_answered_first(self) -> None:
+        driver = talking()
+        driver.caller_starts()
+        driver.send(HAND_OVER)
+        driver.advance(1)
+        driver.caller_stops()
+        driver.transcribed("When do you open?")
+        driver.advance(1)
+        self.assert_goes_on(driver)  # the model has not begun to answer, but it is about to
+        driver.agent_says("At eight.", 1000)
+        driver.advance(0.9)
+        self.assert_goes_on(driver)
+        driver.advance(0.1)
+        self.assert_handed_over(driver)
+
+    def test_a_tool_that_runs_is_waited_for_and_its_result_is_spoken(self) -> None:
+        driver = talking()
+        driver.agent_begins()
+        driver.agent_calls("look_up", "call_1")
+        driver.response_ends()
+        driver.send(HAND_OVER)
+        driver.advance(1)
+        self.assert_goes_on(driver)
+        driver.send(events.ToolFinished("call_1", "{}"))
+        self.assert_goes_on(driver)
+        driver.agent_says("It is there.", 1000)
+        driver.advance(1)
+        self.assert_handed_over(driver)
+
+    def test_pressed_keys_are_given_to_the_model_first(self) -> None:
+        driver = talking()
+        driver.send(events.DtmfPressed("1"), HAND_OVER)
+        self.assert_goes_on(driver)
+        driver.advance(5)
+        self.assertEqual(len(driver.all(commands.Respond)), 1)
+        self.assert_goes_on(driver)
+        driver.agent_says("One, then.", 500)
+        driver.advance(0.5)
+        self.assert_handed_over(driver)
+
+    def test_an_agent_that_does_not_come_to_an_end_is_cut_off_after_the_time_given(self) -> None:
+        driver = talking()
+        driver.agent_says("It is a long story.", 30_000)
+        driver.send(HAND_OVER)
+        driver.advance(9.9)
+        self.assert_goes_on(driver)
+        driver.advance(0.1)
+        self.assert_handed_over(driver)
+        self.assertTrue(driver.finish.turns[-1].interrupted)
+
+    def test_a_caller_who_does_not_stop_is_cut_off_too_and_the_words_are_still_waited_for(self) -> None:
+        driver = talking()
+        driver.caller_starts()
+        driver.send(HAND_OVER)
+        driver.advance(10)
+        self.assertEqual([driver.log[-1][1], driver.call.state], [commands.CommitAudio(), CallState.SETTLING])
+        driver.item_added(driver.caller_item, "user")
+        driver.transcribed("So I said to him")
+        self.assert_handed_over(driver)
+        self.assertEqual(driver.finish.turns[-1].user_text, "So I said to him")
+
+    def test_late_transcripts_are_waited_for_after_the_stream_was_handed_over(self) -> None:
+        driver = talking()
+        driver.caller_says(None)
+        driver.agent_says("At eight.", 500)
+        driver.advance(0.5)
+        driver.send(HAND_OVER)
+        self.assertIs(driver.call.state, CallState.SETTLING)
+        driver.transcribed("When do you open?")
+        self.assert_handed_over(driver)
+        self.assertEqual(driver.finish.turns[-1].user_text, "When do you open?")
+
+    def test_an_agent_that_says_goodbye_ends_the_call_itself(self) -> None:
+        for goodbye_ms, after in ((2000, 2.0), (30_000, 10.0)):
+            with self.subTest(goodbye_ms=goodbye_ms):
+                driver = talking()
+                driver.agent_begins("Goodbye.", goodbye_ms)
+                driver.agent_item_ends("Goodbye.")
+                driver.agent_calls("end_call")
+                driver.response_ends()
+                driver.send(HAND_OVER)
+                driver.advance(after - 0.1)
+                self.assertFalse(driver.over)
+                driver.advance(0.1)
+                self.assertEqual((driver.finish.status, driver.finish.ended_reason), ("completed", "agent_ended"))
+
+    def test_a_goodbye_taken_back_is_a_call_to_hand_over_again(self) -> None:
+        driver = talking()
+        driver.agent_begins("Goodbye.", 2000)
+        driver.agent_calls("end_call")
+        driver.send(HAND_OVER)
+        driver.caller_says("One more thing.")
+        driver.agent_item_ends("Goodbye.")
+        driver.response_ends("cancelled")
+        self.assert_goes_on(driver)
+        driver.advance(9)
+        self.assert_handed_over(driver)
+
+    def test_a_caller_who_hangs_up_meanwhile_has_hung_up(self) -> None:
+        driver = talking()
+        driver.agent_says("It is a long story.", 5000)
+        driver.send(HAND_OVER)
+        driver.hang_up()
+        self.assertEqual((driver.finish.status, driver.finish.ended_reason), ("completed", "caller_hung_up"))
+
+    def test_a_call_that_has_not_come_to_talking_is_handed_over_at_once(self) -> None:
+        for halves in ((), ("stream_starts",), ("model_is_ready",)):
+            with self.subTest(halves=halves):
+                driver = CallDriver()
+                for half in halves:
+                    getattr(driver, half)()
+                driver.send(HAND_OVER)
+                self.assert_handed_over(driver)
+                self.assertEqual(driver.finish.turns, ())
+
+    def test_a_call_that_has_ended_stays_as_it_ended(self) -> None:
+        driver = talking()
+        driver.caller_says(None)
+        driver.hang_up()
+        self.assertEqual(driver.send(HAND_OVER), [])
+        driver.advance(3)
+        self.assertEqual(driver.finish.ended_reason, "caller_hung_up")
+
+
 class AHalfHourCall(SimpleTestCase):
     def test_it_takes_no_more_steps_than_things_happen(self) -> None:
         driver = CallDriver(max_call_seconds=1800.0).connect()

@@ -15,7 +15,14 @@ from tests.engine.driver import CallDriver, audio, talking
 
 EVENT_CLASSES: tuple[type[Any], ...] = typing.get_args(events.Event)
 COMMAND_CLASSES: tuple[type[Any], ...] = typing.get_args(commands.Command)
-VALUES: dict[Any, Any] = {str: "x", str | None: None, float | None: None, bool: False, events.Usage: events.Usage()}
+VALUES: dict[Any, Any] = {
+    str: "x",
+    str | None: None,
+    float: 1.0,
+    float | None: None,
+    bool: False,
+    events.Usage: events.Usage(),
+}
 
 
 def an(event: type[Any], **known: Any) -> Any:
