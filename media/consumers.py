@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import structlog
 from asgiref.typing import ASGIReceiveCallable, ASGISendCallable
+from autobahn.exception import Disconnected
 from channels.generic.websocket import AsyncWebsocketConsumer
 
 from businesses.snapshots import AgentSnapshot
@@ -103,9 +104,12 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
             self.ticket = read_ticket(self._kwargs()["ticket"], self._kwargs()["call_sid"])
             if not get_admission().fits(self.ticket.call_sid, asyncio.get_running_loop().time()):
                 raise StreamRefused("process_full")
-            return await admit(self.ticket)
+            agent = await admit(self.ticket)
         except (TicketRefused, NotAdmitted) as refusal:
             raise StreamRefused(refusal.reason) from refusal
+        if not live.calls.accepting:  # since then: the server may leave without having seen this call
+            raise StreamRefused("server_stopping")
+        return agent
 
     def _make_bridge(self, agent: AgentSnapshot) -> CallBridge:
         model = get_model()
@@ -178,8 +182,14 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
     # --- What the bridge sends -----------------------------------------------------------------------------
 
     async def send_text(self, text: str) -> None:
-        if self.is_open:
+        if not self.is_open:
+            return
+        try:
             await self.send(text_data=text)
+        except Disconnected:
+            # Twilio's close is in, but what it said before, `stop` perhaps, still waits in our queue: that, not this,
+            # tells how the call ended. The end of the socket follows in the queue.
+            self.is_open = False
 
     async def close_with(self, code: int) -> None:
         if self.is_open:

@@ -9,6 +9,7 @@ from typing import Any
 from unittest import mock
 
 from asgiref.sync import sync_to_async
+from autobahn.exception import Disconnected
 from django.core.cache import cache
 from django.test import SimpleTestCase, override_settings
 from structlog.testing import capture_logs
@@ -17,6 +18,7 @@ from calls import doors
 from calls.admission import Admission
 from media import live
 from media.bridge import call_config
+from media.consumers import MediaStreamConsumer
 from media.engine.commands import CloseModel, ForwardAudio, Greet
 from media.engine.config import CallConfig
 from media.engine.events import ModelAudio, ModelReady, ResponseStarted
@@ -108,6 +110,14 @@ class HandshakeTests(StreamCase):
 
     async def test_while_the_server_is_stopping(self) -> None:
         with mock.patch.object(live.calls, "accepting", False):
+            await self.assert_refused(TwilioStream(), "server_stopping")
+
+    async def test_that_is_still_being_checked_when_the_server_stops(self) -> None:
+        async def admit_and_stop(ticket: Any) -> Any:
+            live.calls.accepting = False
+            return agent()
+
+        with mock.patch.object(live.calls, "accepting", True), mock.patch("media.consumers.admit", admit_and_stop):
             await self.assert_refused(TwilioStream(), "server_stopping")
 
     async def test_beyond_what_the_process_carries(self) -> None:
@@ -336,6 +346,18 @@ class EndTests(StreamCase):
         await stream.socket.send_input({"type": "websocket.disconnect", "code": 1006})
         await self.assert_over(stream)
         self.assertEqual(len(self.recorder.of("finalize_call_log")), 1)
+
+    async def test_audio_that_meets_a_closing_socket_does_not_hide_that_the_caller_hung_up(self) -> None:
+        stream = TwilioStream()
+        model = await self.talking(stream)
+        with mock.patch.object(MediaStreamConsumer, "send", side_effect=Disconnected) as send:
+            model.session.say(ResponseStarted("resp_1"), ModelAudio("resp_1", "item_1", FRAME))
+            await eventually(lambda: send.called)
+            await stream.hang_up()  # it was there before the close, and is only read now
+        await self.assert_over(stream)
+        (final,) = self.recorder.of("finalize_call_log")
+        self.assertEqual(final["ended_reason"], "caller_hung_up")
+        self.assertNotIn("call_task_died", [line["event"] for line in self.logs])
 
     async def test_a_consumer_that_dies_leaves_a_finished_record(self) -> None:
         stream = TwilioStream()
