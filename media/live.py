@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from calls import admission, live_calls
-from media.engine.events import CallCompleted, Event, ShutdownRequested
+from media.engine.events import CallCompleted, Event, HandOverRequested, ShutdownRequested
 
 
 class LiveCall(Protocol):
@@ -26,6 +26,7 @@ class LiveCalls:
         self._calls: dict[LiveCall, Callable[[], None]] = {}
         self._changed = asyncio.Event()
         self.accepting = True
+        self.last_end: float | None = None  # when a call was over, by the loop's clock; None: none has been yet
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -46,12 +47,14 @@ class LiveCalls:
         if completed is not None:
             live_calls.unregister(call.call_sid, completed)
             admission.get_admission().stream_closed(call.call_sid)
+            self.last_end = asyncio.get_running_loop().time()
         self._changed.set()
 
     def find(self, call_sid: str) -> LiveCall | None:
         return next((call for call in self._calls if call.call_sid == call_sid), None)
 
     def stop_accepting(self) -> None:
+        """From now on new calls are told to come again elsewhere, and /readyz says no."""
         self.accepting = False
         admission.get_admission().close(admission.DRAINING)
 
@@ -59,6 +62,12 @@ class LiveCalls:
         """End every call now; each finishes its record."""
         for call in list(self._calls):
             call.feed(ShutdownRequested())
+
+    def hand_over_all(self, within_seconds: float) -> None:
+        """End our part of every call, each at its next good moment within that time, so that another process goes on
+        with it."""
+        for call in list(self._calls):
+            call.feed(HandOverRequested(within_seconds))
 
     async def wait_until_empty(self, timeout_seconds: float) -> bool:
         """Return whether no call was left within the time."""

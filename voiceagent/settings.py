@@ -195,6 +195,11 @@ JOURNAL_MAX_BYTES = env.int("JOURNAL_MAX_BYTES", default=256 * 1024 * 1024)
 MAX_CALLS_PER_PROCESS = env.int("MAX_CALLS_PER_PROCESS", default=100)
 LOOP_LATE_MS = env.int("LOOP_LATE_MS", default=250)
 
+# --- Stopping (media/draining.py): how long a web process lets its calls go on before it hands them over ------
+DRAIN_SECONDS = max(0, env.int("DRAIN_SECONDS", default=900))
+# Who ends `make run` wants it to end, and nobody else is there to take the calls over.
+DRAIN_SECONDS_OF_RUN = max(0, env.int("DRAIN_SECONDS", default=0))
+
 # --- Celery: begin -------------------------------------------------------------------------------------------
 CELERY_BROKER_URL = broker_url(REDIS_URL)
 # The worker's. The recorder publishes over a connection of its own with a deadline of 0.5 s (calls/publishing.py).

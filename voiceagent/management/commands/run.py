@@ -32,7 +32,7 @@ from voiceagent.valkey import PrivateValkey, ValkeyUnavailable
 
 START_SECONDS = 60.0
 TICK_SECONDS = 0.1
-WEB_GRACE = 30.0  # `serve` ends live calls and hands over their records within about ten seconds
+WEB_GRACE = 60.0  # beyond DRAIN_SECONDS: `serve` hands over calls and records within half a minute
 WORKER_GRACE = 40.0  # a job may take 30 s
 OTHER_GRACE = 5.0
 DEATHS_TO_GIVE_UP = 3
@@ -92,7 +92,7 @@ class Command(BaseCommand):
 
     def start_children(self, port: int) -> None:
         python, manage = sys.executable, str(Path(settings.BASE_DIR) / "manage.py")
-        environment = {"PORT": str(port)}
+        environment = {"PORT": str(port), "DRAIN_SECONDS": str(settings.DRAIN_SECONDS_OF_RUN)}
         if not settings.OPENAI_API_KEY:
             environment |= self.start_model(python)
         celery = [python, "-m", "celery", "-A", "voiceagent"]
@@ -150,8 +150,10 @@ class Command(BaseCommand):
         stop, hurry = self.supervisor.stop, self.signals.hurry
         if self.supervisor.children:
             self.say("\nStopping. Ctrl-C again does not wait for what is still running.")
+            if settings.DRAIN_SECONDS_OF_RUN:
+                self.say(f"Live calls may go on for {settings.DRAIN_SECONDS_OF_RUN} s.")
         stop(["demonstration"], OTHER_GRACE, hurry)
-        stop(["web"], WEB_GRACE, hurry)
+        stop(["web"], settings.DRAIN_SECONDS_OF_RUN + WEB_GRACE, hurry)
         stop(["worker", "beat", "model"], WORKER_GRACE, hurry)
         if broker is not None:
             broker.release()

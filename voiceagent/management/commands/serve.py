@@ -1,7 +1,8 @@
-"""Serve HTTP and media streams. Daphne, with a stop that finishes the record of every live call.
+"""Serve HTTP and media streams. Daphne, with a stop that cuts no call and finishes every record.
 
 On its own, daphne kills its applications at SIGTERM within a fraction of a second and not even their `finally` runs
-(reliability 0.4, 1.6). So it gets no signal handlers, and this command stops it when the calls are done.
+(reliability 0.4, 1.6). So it gets no signal handlers, and this command stops it when the calls are done
+(media/draining.py).
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import asyncio
 import gc
 import os
 import signal
+import threading
 from argparse import ArgumentParser
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 if TYPE_CHECKING:
@@ -21,9 +24,11 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-CALLS_SECONDS = 6.0  # for live calls to end: longer than the engine waits for late transcripts
+SAME_WISH_SECONDS = 1.0  # a second signal within this time is no second wish: terminals and make send two at once
+ANSWERS_SECONDS = 3.0  # no answer takes longer to make
 RECORDER_SECONDS = 3.0
 HEART_SECONDS = 2.0
+JOURNAL_SECONDS = 0.5
 MAX_MESSAGE_BYTES = 64 * 1024  # the same for every websocket here; a media frame has about 400
 
 
@@ -73,35 +78,53 @@ class Command(BaseCommand):
 
 
 class Stopping:
-    """How this server stops: refuse new streams, end live calls, hand over what is recorded, then leave."""
+    """How this server stops. First signal: calls go on for a while and elsewhere, records are handed over, exit code 0.
+    Second signal: now, as if killed; others go on with its calls and its journals."""
 
     def __init__(self, server: Any, loop: asyncio.AbstractEventLoop, heart: Heart) -> None:
         self._server = server
         self._loop = loop
         self._heart = heart
+        self._began_at = 0.0
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        """The first signal stops in order; the second stops now."""
+        now = self._loop.time()
         if self._task is None:
+            self._began_at = now
             self._task = self._loop.create_task(self._stop())
-        else:
-            log.warning("server_stopped_at_once")
-            os._exit(1)
+        elif now - self._began_at >= SAME_WISH_SECONDS:
+            self._leave_now()
 
     async def _stop(self) -> None:
         from calls.recorder import get_recorder
         from media import live
+        from media.draining import drain
 
-        live.calls.stop_accepting()
-        log.info("server_stopping", live_calls=len(live.calls))
-        live.calls.end_all()
         try:
-            if not await live.calls.wait_until_empty(CALLS_SECONDS):
-                log.error("calls_left_at_stop", live_calls=len(live.calls))
+            await drain(live.calls, settings.DRAIN_SECONDS)
+            await self._finish_answers()
             if not await asyncio.to_thread(get_recorder().close, RECORDER_SECONDS):
                 log.error("records_left_at_stop")
             if not await asyncio.to_thread(self._heart.stop, HEART_SECONDS):
                 log.warning("heartbeat_left_at_stop")
         finally:
             self._server.stop()
+
+    async def _finish_answers(self) -> None:
+        """Requests that came in already get their answer: the carrier drops a call whose webhook gives none."""
+        running = [details.get("application_instance") for details in self._server.connections.values()]
+        waiting = {answer for answer in running if answer is not None and not answer.done()}
+        if waiting:
+            await asyncio.wait(waiting, timeout=ANSWERS_SECONDS)
+
+    def _leave_now(self) -> None:
+        from calls.journal import get_journal
+        from media import live
+
+        log.warning("server_stopped_at_once", live_calls=len(live.calls))
+        # In a thread, so that a disk that hangs does not keep us.
+        flushing = threading.Thread(target=lambda: get_journal().flush(JOURNAL_SECONDS), daemon=True)
+        flushing.start()
+        flushing.join(JOURNAL_SECONDS)
+        os._exit(1)
