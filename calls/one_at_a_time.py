@@ -23,7 +23,7 @@ def only_one(name: str, now: datetime) -> Iterator[bool]:
     holder keeps until its lease is over.
     """
     if connection.vendor == "postgresql":
-        with _session_of_its_own() as session, session.cursor() as cursor:
+        with session_of_its_own() as session, session.cursor() as cursor:
             cursor.execute("SELECT pg_try_advisory_lock(%s)", [zlib.crc32(f"voiceagent.{name}".encode())])
             yield bool(cursor.fetchone()[0])
         return
@@ -38,7 +38,7 @@ def only_one(name: str, now: datetime) -> Iterator[bool]:
 
 
 @contextmanager
-def _session_of_its_own() -> Iterator[BaseDatabaseWrapper]:
+def session_of_its_own() -> Iterator[BaseDatabaseWrapper]:
     """Not one of the pool: closing that one gives it back alive, with the lock, to whoever comes next."""
     session = connection.copy()
     options = session.settings_dict["OPTIONS"]

@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import beat_init, celeryd_init, setup_logging, worker_ready
+from celery.signals import beat_init, celeryd_init, setup_logging, worker_init, worker_ready
 
 from voiceagent import logs, valkey
 
@@ -45,4 +45,16 @@ def keep_messages_out_of_the_log(**_signal: object) -> None:
 celeryd_init.connect(keep_messages_out_of_the_log)
 
 
-celeryd_init.connect(keep_messages_out_of_the_log)
+def refuse_to_work_wrongly(**_signal: object) -> None:
+    """Celery runs Django's checks and does not look at what they say; and an exception in here it only logs."""
+    from django.core.management.base import SystemCheckError
+
+    from voiceagent import checks
+
+    try:
+        checks.before_start((checks.SETTINGS, checks.SERVERS))
+    except SystemCheckError as error:
+        raise SystemExit(str(error)) from None
+
+
+worker_init.connect(refuse_to_work_wrongly)

@@ -1,23 +1,42 @@
 """Configuration that cannot work is refused at start, with what is wrong and how to mend it.
 
-Only what can be told from the settings alone; what needs the network is in `manage.py doctor`.
+Two groups. What can be told from the settings alone is looked at by every command. What the servers have to be asked
+is looked at where a process starts that depends on them (`serve`, `run`, the worker), by `manage.py check --deploy` and
+by `manage.py doctor`: at most a few seconds, and a server that does not answer is no reason not to start.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 from urllib.parse import urlsplit
 
+import redis
+import structlog
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Warning
+from django.core.management.base import SystemCheckError
+from django.db import Error as DatabaseUnwell
 
+from calls.threads import BoundedPool, PoolBusy
+from voiceagent import servers
+
+log = structlog.get_logger(__name__)
+
+SETTINGS, SERVERS = "settings", "servers"  # the groups, as Django's tags
+ASKING_SECONDS = 5.0  # of each server
 ACCOUNT_SID = re.compile(r"AC[0-9a-f]{32}")
 
 LONGEST_RETRY_SECONDS = 15  # calls.tasks.FactTask.retry_backoff_max; importing it here would load the models too early
+
+# A job that is being worked on lies in the broker under the time of the machine that took it, and any other machine
+# gives it out again visibility_timeout (120 s) later, by its own clock; it may take 45 s. Two machines that are this
+# far from the broker in opposite directions stay within the 75 s between. (Measured at five minutes: done five times.)
+CLOCK_REFUSED_SECONDS = 30.0
+CLOCK_SECONDS = 2.0  # a machine that keeps its clock is far within this
 
 # From OpenAI's deprecations page (November 2026): model -> what happens to it, and what to use.
 RETIRED_MODELS = {
@@ -113,8 +132,61 @@ def check_celery(versions: dict[str, str]) -> Iterable[CheckMessage]:
             )
 
 
+def check_broker(info: Mapping[str, Any]) -> Iterable[CheckMessage]:
+    """`info`: what the server says of itself. Policies of the name volatile-* drop only what expires: no job does."""
+    policy = str(info.get("maxmemory_policy", ""))
+    if policy.startswith("allkeys"):
+        yield Error(
+            f"The broker's policy {policy} silently drops queued jobs when its memory is full.",
+            hint="Set maxmemory-policy noeviction in its configuration.",
+            id="voiceagent.E009",
+        )
+    if not info.get("aof_enabled"):
+        yield Warning(
+            "The broker's append-only file is off: queued jobs are lost when it restarts.",
+            hint="Set appendonly yes in its configuration. Until then the journal repairs the record, but later.",
+            id="voiceagent.W002",
+        )
+
+
+def check_clock(whose: str, ahead: float) -> Iterable[CheckMessage]:
+    """`ahead`: how far that clock is ahead of this machine's, in seconds."""
+    text = f"The {whose}'s clock is {ahead:+.1f} s from this machine's"
+    hint = "Keep both with NTP."
+    if abs(ahead) > CLOCK_REFUSED_SECONDS:
+        yield Error(f"{text}: jobs would be done several times.", hint=hint, id="voiceagent.E010")
+    elif abs(ahead) > CLOCK_SECONDS:
+        yield Warning(f"{text}: times in the record will not fit together.", hint=hint, id="voiceagent.W003")
+
+
+def check_servers(**_kwargs: Any) -> list[CheckMessage]:
+    """What the broker and the database say. Whoever does not answer in time is passed over, with a line in the log."""
+    questions: list[tuple[str, Callable[[], list[CheckMessage]]]] = [
+        ("broker", lambda: [*check_broker(servers.broker_info()), *check_clock("broker", servers.broker_clock())]),
+        ("database", lambda: [*check_clock("database", servers.database_clock())]),
+    ]
+    messages: list[CheckMessage] = []
+    for whom, ask in questions:
+        try:
+            messages += BoundedPool("start-checks", threads=1).run(ask, ASKING_SECONDS)
+        except (redis.RedisError, DatabaseUnwell, OSError, PoolBusy) as error:  # TimeoutError is an OSError
+            log.warning("start_check_skipped", what=whom, error=type(error).__name__)
+    return messages
+
+
+def before_start(tags: Sequence[str] = (SERVERS,)) -> None:
+    """Log every problem. Raise SystemCheckError, with ids and hints, when this process must not start."""
+    messages = checks.run_checks(tags=tags, include_deployment_checks=True)
+    for message in messages:
+        tell = log.error if message.is_serious() else log.warning
+        tell("start_check", id=message.id, problem=message.msg, hint=message.hint)
+    serious = [message for message in messages if message.is_serious() and not message.is_silenced()]
+    if serious:
+        raise SystemCheckError("Not started:\n" + "\n".join(str(message) for message in serious))
+
+
 def check_settings(**_kwargs: Any) -> list[CheckMessage]:
-    """Every check here, over the settings in force."""
+    """Every check of the settings, over those in force."""
     models = {name: getattr(settings, name) for name in ("OPENAI_REALTIME_MODEL", "OPENAI_TRANSCRIPTION_MODEL")}
     return [
         *check_public_url(settings.PUBLIC_URL),
@@ -131,4 +203,5 @@ def check_settings(**_kwargs: Any) -> list[CheckMessage]:
 
 
 def register() -> None:
-    checks.register(check_settings)
+    checks.register(check_settings, SETTINGS)
+    checks.register(check_servers, SERVERS, deploy=True)

@@ -6,23 +6,21 @@ Everything it needs is on this machine or in its own settings; it contacts neith
 from __future__ import annotations
 
 import http.client
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import redis
 from django.conf import settings
-from django.core.checks import WARNING, run_checks
+from django.core.checks import WARNING, CheckMessage, run_checks
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from businesses.models import PhoneNumber
-from voiceagent import running
+from voiceagent import checks, running, servers
 from voiceagent.celery import app
 
-TIMEOUT_SECONDS = 3.0
-CLOCK_SECONDS = 2.0  # further apart, and jobs are delivered twice (measured: five times at five minutes)
+TIMEOUT_SECONDS = servers.TIMEOUT_SECONDS
 QUEUES = ("high", "default")
 
 
@@ -38,11 +36,14 @@ class Finding:
 
 def configuration() -> Iterator[Finding]:
     """The system checks: what can be told from the settings alone."""
-    problems = [message for message in run_checks() if message.level >= WARNING]
-    for message in problems:
-        yield Finding("settings", f"{message.id}: {message.msg}", True, message.hint or "")
-    if not problems:
-        yield Finding("settings", "nothing contradictory")
+    problems = list(_problems("settings", run_checks()))
+    yield from problems or [Finding("settings", "nothing contradictory")]
+
+
+def _problems(subject: str, messages: Iterable[CheckMessage]) -> Iterator[Finding]:
+    for message in messages:
+        if message.level >= WARNING:
+            yield Finding(subject, f"{message.id}: {message.msg}", True, message.hint or "")
 
 
 def database() -> Iterator[Finding]:
@@ -66,9 +67,7 @@ def broker() -> Iterator[Finding]:
     """Answers, drops nothing, keeps its data."""
     mend = "Start the system: make run" if settings.EMBEDDED_REDIS else "Check REDIS_URL."
     try:
-        with _redis() as client:
-            client.ping()
-            info = client.info()
+        info = servers.broker_info()
     except redis.RedisError as error:
         yield Finding("broker", f"does not answer: {one_line(error)}", True, mend)
         return
@@ -78,12 +77,7 @@ def broker() -> Iterator[Finding]:
 def broker_findings(info: dict[str, object]) -> Iterator[Finding]:
     """What the server says about itself (the command INFO)."""
     policy = str(info.get("maxmemory_policy", "unknown"))
-    if policy.startswith("allkeys"):
-        text = f"its policy {policy} silently drops queued jobs when memory is full"
-        yield Finding("broker", text, True, "Set maxmemory-policy noeviction in its configuration.")
-    if not info.get("aof_enabled"):
-        text = "append-only file is off: jobs are lost when it restarts"
-        yield Finding("broker", text, True, "Set appendonly yes in its configuration.")
+    yield from _problems("broker", checks.check_broker(info))
     if not info.get("maxmemory"):
         yield Finding("broker", "has no memory limit of its own", mend="Set maxmemory below what the machine has.")
     elif _number(info, "used_memory") > 0.8 * _number(info, "maxmemory"):
@@ -159,18 +153,13 @@ def model() -> Iterator[Finding]:
 
 def clocks() -> Iterator[Finding]:
     """This machine's clock against the broker's and the database's."""
-    for name, ask in (("broker", _redis_time), ("database", _database_time)):
+    for name, ask in (("broker", servers.broker_clock), ("database", servers.database_clock)):
         try:
-            before = time.time()
-            theirs = ask()
-            apart = theirs - (before + time.time()) / 2
+            ahead = ask()
         except (redis.RedisError, DatabaseError):
             continue  # said above already
-        if abs(apart) > CLOCK_SECONDS:
-            text = f"the {name}'s clock is {apart:+.1f} s from this machine's"
-            yield Finding("clock", text, True, "Keep both with NTP; jobs are delivered twice otherwise.")
-        else:
-            yield Finding("clock", f"the {name}'s is within {CLOCK_SECONDS:.0f} s")
+        fits = Finding("clock", f"the {name}'s is within {checks.CLOCK_SECONDS:.0f} s")
+        yield from list(_problems("clock", checks.check_clock(name, ahead))) or [fits]
 
 
 def numbers() -> Iterator[Finding]:
@@ -207,26 +196,6 @@ def examine() -> Iterator[Finding]:
 
 def one_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _redis() -> redis.Redis:
-    return redis.Redis.from_url(
-        settings.REDIS_URL, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS
-    )
-
-
-def _redis_time() -> float:
-    with _redis() as client:
-        seconds, microseconds = client.time()
-    return float(seconds) + float(microseconds) / 1e6
-
-
-def _database_time() -> float:
-    if connection.vendor != "postgresql":
-        return time.time()  # SQLite has this machine's clock
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT extract(epoch FROM clock_timestamp())")
-        return float(cursor.fetchone()[0])
 
 
 def _number(info: dict[str, object], name: str) -> int:

@@ -18,12 +18,12 @@ from voiceagent.broker import broker_url
 
 
 class Valkey:
-    def __init__(self) -> None:
+    def __init__(self, *options: str) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="vk-"))  # short: a socket's path has about 100 bytes
         self.url = f"unix://{self.directory}/s?db=0"
         self.broker_url = broker_url(self.url)
         self._process = subprocess.Popen(
-            [str(get_binary_path()), "--port", "0", "--unixsocket", f"{self.directory}/s", "--save", ""],
+            [str(get_binary_path()), "--port", "0", "--unixsocket", f"{self.directory}/s", "--save", "", *options],
             cwd=self.directory,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

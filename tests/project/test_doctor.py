@@ -13,7 +13,7 @@ from django.test import TestCase, override_settings
 from businesses import demo
 from businesses.models import Agent, PhoneNumber
 from tests.project.support import own_valkey
-from voiceagent import doctor
+from voiceagent import doctor, servers
 from voiceagent.celery import app
 from voiceagent.doctor import Finding
 from voiceagent.management.commands.doctor import line_of
@@ -67,10 +67,10 @@ class DoctorTests(TestCase):
         self.assertEqual(wrong(list(doctor.numbers())), ["+15550100101: agent Mute has no published version"])
 
     def test_a_clock_that_is_off(self) -> None:
-        with mock.patch.object(doctor, "_redis_time", return_value=0.0):
+        with mock.patch.object(servers, "broker_clock", return_value=-3.1):
             findings = list(doctor.clocks())
         self.assertEqual(len(wrong(findings)), 1)
-        self.assertIn("broker's clock is -", wrong(findings)[0])
+        self.assertIn("voiceagent.W003: The broker's clock is -3.1 s", wrong(findings)[0])
 
     def test_the_clocks_of_this_machine_agree(self) -> None:
         findings = list(doctor.clocks())
