@@ -44,8 +44,10 @@ class Command(BaseCommand):
         from daphne.endpoints import build_endpoint_description_strings
         from daphne.server import Server, twisted_loop
 
+        from voiceagent import checks
         from voiceagent.asgi import application
 
+        checks.before_start()
         server: Any = Server(
             application,
             endpoints=build_endpoint_description_strings(host=host, port=port),
