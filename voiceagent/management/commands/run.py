@@ -26,7 +26,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from businesses.models import PhoneNumber
 from calls.models import CallLog
-from voiceagent import first_start, running
+from voiceagent import checks, first_start, running
 from voiceagent.supervisor import Child, Supervisor
 from voiceagent.valkey import PrivateValkey, ValkeyUnavailable
 
@@ -62,6 +62,7 @@ class Command(BaseCommand):
         try:
             if settings.EMBEDDED_REDIS:
                 broker = PrivateValkey(settings.VAR_DIR).acquire()
+            checks.before_start()
             password, is_first = self.prepare_database()
             self.start_children(port)
             self.wait_until_it_serves(port, broker)
