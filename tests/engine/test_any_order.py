@@ -278,8 +278,8 @@ class AnyOrder(RuleBasedStateMachine):
 
     def check_finish(self, finish: commands.FinishCall) -> None:
         self.finish = finish
-        if finish.status == "in-progress":
-            assert self.hand_over_by is not None and finish.ended_reason == "server_stopped"
+        if (finish.status, finish.ended_reason) == ("in-progress", "server_stopped"):
+            assert self.hand_over_by is not None
         indexes = [turn.index for turn in finish.turns]
         assert indexes == sorted(set(indexes))
         assert set(self.revisions) <= set(indexes), "a saved turn is missing at the end"
