@@ -123,5 +123,8 @@ class HealthMiddleware:
 
 
 def readiness(failed: list[str]) -> HttpResponse:
-    """503 while anything is missing. Which part stands in the log, not in the answer: strangers may ask too."""
-    return HttpResponse("not ready" if failed else "ready", status=503 if failed else 200, content_type="text/plain")
+    """503 while anything is missing. Which part stands in the log, not in the answer: strangers may ask too. Only that
+    this process is leaving is said: a balancer shall then look for another one, which sick servers are no reason for.
+    """
+    text = "stopping" if failed == ["stopping"] else "not ready" if failed else "ready"
+    return HttpResponse(text, status=503 if failed else 200, content_type="text/plain")

@@ -95,7 +95,8 @@ class EndpointTests(TransactionTestCase):
     def test_a_stopping_server_is_healthy_but_not_ready(self) -> None:
         with mock.patch.object(live.calls, "accepting", False):
             self.assertEqual(self.client.get("/healthz").status_code, 200)
-            self.assertEqual(self.client.get("/readyz").status_code, 503)
+            response = self.client.get("/readyz")
+        self.assertEqual((response.status_code, response.content), (503, b"stopping"))
 
     async def test_on_the_event_loop_both_answer_without_anything_behind_them(self) -> None:
         async def rest(request: HttpRequest) -> HttpResponse:
