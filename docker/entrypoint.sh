@@ -1,5 +1,5 @@
 #!/bin/sh
-# One image, one word for each role. `exec`: the role itself is process 1 and gets SIGTERM.
+# One image, one word for each role. `exec`: the role itself (or its supervisor) is process 1 and gets SIGTERM.
 set -eu
 
 role=${1:-web}
@@ -11,9 +11,10 @@ web)
     exec python manage.py serve --host 0.0.0.0 --port "${PORT:-8000}"
     ;;
 worker)
-    # A worker at SIGTERM finishes or gives back what it holds (25 s); compose.yml waits longer than that.
+    # A worker that dies is started again. At SIGTERM it finishes or gives back what it holds (25 s); it is killed after 40 s,
+    # and compose.yml waits longer than that.
     echo worker >"$role_file"
-    exec celery -A voiceagent worker -Q "${QUEUES:-high,default}" --concurrency "${WORKER_CONCURRENCY:-2}" --loglevel INFO
+    exec python -m voiceagent.supervise worker celery -A voiceagent worker -Q "${QUEUES:-high,default}" --concurrency "${WORKER_CONCURRENCY:-2}" --loglevel INFO
     ;;
 beat)
     echo beat >"$role_file"

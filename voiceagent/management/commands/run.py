@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
-import threading
 import time
 from argparse import ArgumentParser
 from pathlib import Path
@@ -27,13 +25,12 @@ from django.core.management.base import BaseCommand, CommandError
 from businesses.models import PhoneNumber
 from calls.models import CallLog
 from voiceagent import checks, first_start, running
-from voiceagent.supervisor import Child, Supervisor
+from voiceagent.supervisor import WORKER_GRACE, Child, Signals, Supervisor
 from voiceagent.valkey import PrivateValkey, ValkeyUnavailable
 
 START_SECONDS = 60.0
 TICK_SECONDS = 0.1
 WEB_GRACE = 60.0  # beyond DRAIN_SECONDS: `serve` hands over calls and records within half a minute
-WORKER_GRACE = 40.0  # a job may take 30 s
 OTHER_GRACE = 5.0
 DEATHS_TO_GIVE_UP = 3
 
@@ -171,31 +168,6 @@ class Line:
     def offer(self, line: str) -> None:
         if self.text is None:
             self.text = line
-
-
-class Signals:
-    """Ctrl-C and SIGTERM: the first asks for the end, the second for haste."""
-
-    def __init__(self) -> None:
-        self._first: float | None = None
-        self._again = False
-        self._asked = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._receive)
-
-    def _receive(self, number: int, frame: object) -> None:
-        now = time.monotonic()
-        if self._first is None:
-            self._first = now
-        elif now - self._first > 1.0:  # at once it is the same wish: make passes on what the terminal sent already
-            self._again = True
-        self._asked.set()
-
-    def wait(self, seconds: float) -> bool:
-        return self._asked.wait(seconds)
-
-    def hurry(self) -> bool:
-        return self._again
 
 
 def banner(port: int, password: str | None, number: PhoneNumber | None) -> str:
