@@ -11,11 +11,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from unittest import mock
 
 from django.conf import settings
 from django.test import SimpleTestCase
 
 from voiceagent import embedded
+from voiceagent.management.commands import run
 from voiceagent.valkey import PrivateValkey
 
 BASE = Path(settings.BASE_DIR)
@@ -71,6 +73,20 @@ class ConfigurationTests(SimpleTestCase):
             TWILIO_ACCOUNT_SID="AC" + "0" * 32, TWILIO_AUTH_TOKEN="t", OPENAI_API_KEY="k",
         )  # fmt: skip
         self.assertEqual(ended.returncode, 0, ended.stderr)
+
+    def test_who_ends_make_run_waits_for_calls_only_when_told_to(self) -> None:
+        code = "from django.conf import settings; print(settings.DRAIN_SECONDS, settings.DRAIN_SECONDS_OF_RUN)"
+        for variables, expected in (({}, "900 0\n"), ({"DRAIN_SECONDS": "60"}, "60 60\n")):
+            with self.subTest(variables=variables):
+                self.assertEqual(self.manage("shell", "-v", "0", "-c", code, **variables).stdout, expected)
+
+    def test_make_run_tells_its_web_process_how_long_to_wait_for_calls(self) -> None:
+        command = run.Command()
+        command.supervisor = supervisor = mock.Mock()
+        with self.settings(OPENAI_API_KEY="k", DRAIN_SECONDS_OF_RUN=7):
+            command.start_children(8000)
+        children = {call.args[0].name: call.args[0] for call in supervisor.start.call_args_list}
+        self.assertEqual(children["web"].environment["DRAIN_SECONDS"], "7")
 
     def test_postgresql_gets_a_pool_and_deadlines_and_sqlite_the_write_ahead_log(self) -> None:
         code = "from django.conf import settings; print(settings.DATABASES['default'])"
