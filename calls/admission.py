@@ -5,7 +5,7 @@ written. What a business has lines for, over all processes. And whether this pro
 drains. In memory and thread-safe: webhooks are served in threads, streams open and close on the event loop.
 
 Between processes a business's limit may be overshot: webhooks of the same moment each count the rows that are there,
-and a call of another process has its row about a tenth of a second after its webhook. Within one process it is exact.
+and a call of another process is not seen before its row is written. Within one process it is exact.
 """
 
 from __future__ import annotations
