@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from django.db import Error as DatabaseUnwell
+from redis.exceptions import RedisError
 
-from businesses.models import Business, PhoneNumber, WhenBusy
+from businesses.models import AgentVersion, Business, PhoneNumber, WhenBusy
 from businesses.snapshots import AgentSnapshot
+from calls import live_calls
 from calls.models import TERMINAL_STATUSES, CallLog, EndedReason
 from calls.threads import BoundedPool, PoolBusy
 
 Result = TypeVar("Result")
 
 _pool = BoundedPool("webhook-rows", threads=8, queued=256)
+_cache_pool = BoundedPool("webhook-cache", threads=4)
 
 
 class LookupFailed(Exception):
@@ -45,10 +48,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Aftermath:
-    """What is known of a call whose stream has ended. `ended_reason` is empty while the database has not heard it."""
+    """What is known of a call whose stream has ended. `ended_reason` is empty while the database has not heard it.
+    `agent`: who goes on with it; the version that answered it, whatever was published since."""
 
     is_over: bool = False
     ended_reason: str = ""
+    agent: AgentSnapshot | None = None
     forwarding_number: str = ""
     language: str = "en"
 
@@ -61,6 +66,14 @@ def answer(call_sid: str, dialled: str, seconds: float) -> Answer:
 def aftermath(call_sid: str, dialled: str, seconds: float) -> Aftermath:
     """Raise LookupFailed."""
     return _within(seconds, lambda: _aftermath(call_sid, dialled))
+
+
+def ending_told(call_sid: str, stream_number: int, seconds: float) -> str:
+    """How the stream ended, if the process that had it could tell the others; else empty."""
+    try:
+        return _cache_pool.run(lambda: live_calls.shared_ending(call_sid, stream_number), seconds)
+    except (RedisError, OSError, PoolBusy):  # TimeoutError is an OSError
+        return ""
 
 
 def business_of(call_sid: str, numbers: list[str], seconds: float) -> int | None:
@@ -116,17 +129,22 @@ def _live_calls(business: Business) -> frozenset[str]:
 
 
 def _aftermath(call_sid: str, dialled: str) -> Aftermath:
-    call = CallLog.objects.select_related("business").filter(call_sid=call_sid).first()
+    related = ("business", "agent_version__agent__business")
+    call = CallLog.objects.select_related(*related).filter(call_sid=call_sid).first()
+    version: AgentVersion | None = call.agent_version if call is not None else None
     if call is not None:
         business = call.business
     else:
-        number = PhoneNumber.objects.select_related("business").filter(number=dialled).first()
+        number = PhoneNumber.objects.select_related("business", "agent__business").filter(number=dialled).first()
         if number is None:
             return Aftermath()
         business = number.business
+        if number.agent.business_id == business.pk:
+            version = number.agent.published_version()
     return Aftermath(
         is_over=call is not None and call.status in TERMINAL_STATUSES,
         ended_reason=call.ended_reason if call is not None else "",
+        agent=version.snapshot() if version is not None and business.is_active else None,
         forwarding_number=_forwarding_number(business),
         language=business.language,
     )

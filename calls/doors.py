@@ -1,7 +1,8 @@
 """The one door through which the live call reaches the database: bounded threads, a deadline, a cache.
 
-The audio loop never waits for a row. `admit` is awaited once, at the handshake, in threads of its own: sync_to_async
-would share one thread with every page and every other call of the process.
+The audio loop never waits for a row. `admit` (and `recall`, for a resumed call) is awaited once, at the handshake, in
+threads of its own: sync_to_async would share one thread with every page and every other call of the process.
+`tell_ending` is awaited when the agent has ended a call, before its socket closes.
 """
 
 from __future__ import annotations
@@ -11,14 +12,18 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
+from django.conf import settings
 from django.core.cache import cache
 from django.db import DatabaseError, InterfaceError
 from redis.exceptions import RedisError
 
 from businesses.models import AgentVersion
 from businesses.snapshots import AgentSnapshot
+from calls import history, live_calls
+from calls.history import PastTurn
 from calls.stream_tickets import LIFETIME_SECONDS, Ticket
 from calls.threads import BoundedPool, PoolBusy
 
@@ -26,13 +31,17 @@ logger = logging.getLogger(__name__)
 
 AGENT_DEADLINE_SECONDS = 2.0
 CLAIM_DEADLINE_SECONDS = 0.5
+RECALL_DEADLINE_SECONDS = 1.0  # a caller who was cut off hears nothing meanwhile
+TELL_DEADLINE_SECONDS = 0.3
 _MAX_AGENTS = 10_000
 
 Result = TypeVar("Result")
 
-# Two pools: a hung Redis must not take the threads that load agents.
+# Pools of their own: a hung Redis must not take the threads that load agents, nor a hung database those that read.
 _claims = BoundedPool("claim-ticket", threads=4)
 _loads = BoundedPool("load-agent", threads=4)
+_reads = BoundedPool("read-journal", threads=2)
+_tells = BoundedPool("tell-ending", threads=4)
 _agents: dict[int, AgentSnapshot] = {}
 
 
@@ -75,6 +84,36 @@ async def admit(ticket: Ticket) -> AgentSnapshot:
     if agent.business_id != ticket.business_id:
         raise NotAdmitted("no_agent")
     return agent
+
+
+async def recall(ticket: Ticket) -> list[PastTurn]:
+    """What was said in the call before this stream, as far as it can be known in time. Never raises: an agent that
+    remembers less is better than a call that is lost."""
+    sources = await asyncio.gather(
+        _within(_loads, lambda: history.from_rows(ticket.call_sid, ticket.business_id), RECALL_DEADLINE_SECONDS),
+        _within(
+            _reads,
+            lambda: history.from_journals(Path(settings.JOURNAL_DIR), ticket.call_sid, ticket.business_id),
+            RECALL_DEADLINE_SECONDS,
+        ),
+        return_exceptions=True,
+    )
+    known: list[list[PastTurn]] = []
+    for source in sources:
+        if isinstance(source, BaseException):
+            error = {"call_sid": ticket.call_sid, "error": type(source).__name__}
+            logger.warning("a resumed call does not know all that was said", extra=error)
+        else:
+            known.append(source)
+    return history.merged(*known)
+
+
+async def tell_ending(call_sid: str, stream_number: int) -> None:
+    """Let the other web processes know how the stream ended. Never raises: they find out by the row, later."""
+    try:
+        await _within(_tells, lambda: live_calls.share_ending(call_sid, stream_number), TELL_DEADLINE_SECONDS)
+    except (RedisError, OSError, PoolBusy) as error:
+        logger.warning("ending of a call not shared", extra={"call_sid": call_sid, "error": type(error).__name__})
 
 
 def remember(agent: AgentSnapshot) -> None:

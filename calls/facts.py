@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from calls import streams
 from calls.models import CallStatus, Direction, EndedReason, EndSource
 from calls.transcripts import render
 
@@ -79,6 +80,14 @@ def index(name: str, value: object) -> int:
     return value
 
 
+def stream_number(value: object) -> int:
+    """Which stream of its call: 0 is the first. A call is resumed twice at most; nine leaves room for another rule."""
+    number = index("stream_number", value)
+    if number > 9:
+        raise BadFact("stream_number is more than a call can have")
+    return number
+
+
 def moment(name: str, value: object) -> datetime | None:
     """A time written as ISO 8601 (UTC where it does not say); None for an empty string."""
     if value in ("", None):
@@ -131,8 +140,10 @@ def call_identity(call_sid: object, business_id: object) -> None:
 
 def turn(fields: Mapping[str, Any]) -> Turn:
     """A turn out of the arguments of save_conversation_turn; other keys are passed over."""
+    turn_index = index("turn_index", fields.get("turn_index"))
+    stream_number(streams.stream_of(turn_index))
     return Turn(
-        turn_index=index("turn_index", fields.get("turn_index")),
+        turn_index=turn_index,
         revision=index("revision", fields.get("revision", 0)),
         user_text=text(fields.get("user_text", "")),
         bot_reply=text(fields.get("bot_reply", "")),

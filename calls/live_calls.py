@@ -1,7 +1,7 @@
 """Which calls this process is carrying, and how its last ones ended: the carrier's HTTP and the live call meet here.
 
-Thread-safe: views run in threads, the live calls on the event loop. In memory only; with several web processes each
-knows its own calls, and everybody else reads the row.
+Thread-safe: views run in threads, the live calls on the event loop. In memory; how a stream ended is also told to the
+other web processes by the cache, because the carrier asks one of them at once, before the row says it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
+from django.core.cache import cache
+
 logger = logging.getLogger(__name__)
 
 _REMEMBERED_ENDS = 1000
+_SHARED_SECONDS = 600
 
 _lock = threading.Lock()
 _callbacks: dict[str, Callable[[], None]] = {}
-_ended: OrderedDict[str, str] = OrderedDict()
+_ended: OrderedDict[tuple[str, int], str] = OrderedDict()  # by CallSid and stream
 
 
 def register(call_sid: str, callback: Callable[[], None]) -> None:
@@ -25,7 +28,6 @@ def register(call_sid: str, callback: Callable[[], None]) -> None:
     must return at once (on an event loop: `loop.call_soon_threadsafe`)."""
     with _lock:
         _callbacks[call_sid] = callback
-        _ended.pop(call_sid, None)
 
 
 def unregister(call_sid: str, callback: Callable[[], None] | None = None) -> None:
@@ -49,20 +51,36 @@ def notify_completed(call_sid: str) -> bool:
     return True
 
 
-def note_ended(call_sid: str, ended_reason: str) -> None:
-    """Remember how a call ended (calls.models.EndedReason). To be called before its socket is closed: Twilio asks what
-    comes next at once, and the database may hear of the end later."""
+def note_ended(call_sid: str, ended_reason: str, stream_number: int = 0) -> None:
+    """Remember how a stream of a call ended (calls.models.EndedReason). To be called before its socket is closed:
+    Twilio asks what comes next at once, and the database may hear of the end later."""
+    key = (call_sid, stream_number)
     with _lock:
-        _ended[call_sid] = ended_reason
-        _ended.move_to_end(call_sid)
+        _ended[key] = ended_reason
+        _ended.move_to_end(key)
         while len(_ended) > _REMEMBERED_ENDS:
             _ended.popitem(last=False)
 
 
-def ended_reason(call_sid: str) -> str:
-    """How the call ended, as far as this process knows; empty when it does not."""
+def ended_reason(call_sid: str, stream_number: int = 0) -> str:
+    """How the stream ended, as far as this process knows; empty when it does not."""
     with _lock:
-        return _ended.get(call_sid, "")
+        return _ended.get((call_sid, stream_number), "")
+
+
+def share_ending(call_sid: str, stream_number: int) -> None:
+    """Tell every web process how this stream ended, as far as this one knows. Blocks; raise RedisError, OSError."""
+    if reason := ended_reason(call_sid, stream_number):
+        cache.set(_ending_key(call_sid, stream_number), reason, timeout=_SHARED_SECONDS)
+
+
+def shared_ending(call_sid: str, stream_number: int) -> str:
+    """How this stream ended, as another process told; empty when none did. Blocks; raise RedisError, OSError."""
+    return str(cache.get(_ending_key(call_sid, stream_number), ""))
+
+
+def _ending_key(call_sid: str, stream_number: int) -> str:
+    return f"stream-ended:{call_sid}:{stream_number}"
 
 
 def count() -> int:

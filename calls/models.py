@@ -90,7 +90,12 @@ class CallLog(models.Model):
     recording_url = models.URLField(max_length=500, blank=True)
     model_session_id = models.CharField(max_length=80, blank=True)
     interruptions = models.PositiveIntegerField(default=0)
+    # Written out of `streams` when the last of them has ended.
     expected_turns = models.PositiveIntegerField(null=True, blank=True, help_text="Turns the finished call had.")
+    # What each media stream said of itself when it ended (services.finalize_call_log), by its number: a call that lost
+    # its stream goes on in another one. A stream that is not in here goes on, or died with its process.
+    streams = models.JSONField(default=dict, db_default={}, editable=False)
+    last_stream = models.PositiveSmallIntegerField(default=0, db_default=0, editable=False)
     is_complete = models.BooleanField(default=False, help_text="Ended, and every turn is here.")
     # The web process that carries the call: the latest one that opened a stream for it.
     # db_default: a worker of the release before goes on adding rows until it is restarted.

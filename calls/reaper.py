@@ -1,14 +1,14 @@
 """No call stays unfinished: finds those that nobody living carries, learns what became of them, and ends their record.
 
 1. A call without an end is suspect when its web process has not beaten for 30 s, when no stream was ever opened for it
-   within two minutes, or when it goes on for longer than any call may. So is one of which only the carrier said that it
+   within 75 s, or when it goes on for longer than any call may. So is one of which only the carrier said that it
    ended. Suspects are marked; only a later sweep acts, so that a database that was away for a while has no healthy
    call reaped: the heartbeats come first (calls.heartbeats).
 2. The journals that dead processes left on this machine are replayed: they know best.
 3. The carrier is asked. Over: the record ends with its status, times and duration. Going on: nobody here carries it, so
    it is left to the carrier's next request (stream-ended), and asked about again. Unknown there: it never connected. No
    answer: again after 15, 30, 60 s ... 15 min, and after a day the reaper decides.
-4. Without a carrier to ask (the simulated one) the reaper decides when 90 s have passed.
+4. Without a carrier to ask (the simulated one) the reaper decides when 60 s have passed.
 
 What it writes may be wrong about how a call ended; services.reap_call_log has whatever comes later correct it.
 """
@@ -45,11 +45,11 @@ logger = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 15.0
 OWNER_SILENT = timedelta(seconds=30)
-NEVER_OWNED = timedelta(minutes=2)
+NEVER_OWNED = timedelta(seconds=75)  # longer than a caller is held
 UNHEARD_ENDING = timedelta(minutes=2)
 LONGEST_CALL = timedelta(hours=4)  # Twilio's own limit
 SECOND_LOOK = timedelta(seconds=12)  # longer than a heartbeat's pause, shorter than the sweeps'
-OUR_OWN_CLOCK = timedelta(seconds=90)
+OUR_OWN_CLOCK = timedelta(seconds=60)
 STILL_GOING_ON = timedelta(seconds=60)
 GIVE_UP_ASKING = timedelta(hours=24)
 FORGET_PROCESS = timedelta(days=1)

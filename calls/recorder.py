@@ -104,6 +104,7 @@ class Recorder:
         agent_version_id: int | None = None,
         occurred_at: str = "",
         owner_boot_id: str = "",
+        stream_number: int = 0,
     ) -> None:
         self._accept(
             "create_call_log",
@@ -118,6 +119,7 @@ class Recorder:
             agent_version_id=agent_version_id,
             occurred_at=occurred_at or _now(),
             owner_boot_id=owner_boot_id,
+            stream_number=stream_number,
         )
 
     def save_conversation_turn(
@@ -166,8 +168,9 @@ class Recorder:
         ended_at: str = "",
         model_session_id: str = "",
         interruptions: int = 0,
+        stream_number: int = 0,
     ) -> None:
-        """`turns`: every turn of the call, each with the arguments of save_conversation_turn but the first two."""
+        """`turns`: every turn of the stream, each with the arguments of save_conversation_turn but the first two."""
         self._accept(
             "finalize_call_log",
             call_sid=call_sid,
@@ -181,6 +184,7 @@ class Recorder:
             ended_at=ended_at or _now(),
             model_session_id=model_session_id,
             interruptions=interruptions,
+            stream_number=stream_number,
         )
 
     def apply_call_status(

@@ -29,7 +29,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from businesses.models import AgentVersion, Business
-from calls import facts
+from calls import facts, streams
 from calls.facts import BadFact
 from calls.models import (
     TERMINAL_STATUSES,
@@ -59,13 +59,15 @@ def create_call_log(
     agent_version_id: int | None = None,
     occurred_at: str = "",
     owner_boot_id: str = "",
+    stream_number: int = 0,
 ) -> bool:
-    """A call is there: the carrier's webhook says so first (ringing), the stream's start again (in-progress), with the
-    boot id of the process that carries it from then on."""
+    """A call is there: the carrier's webhook says so first (ringing), each stream's start again (in-progress), with the
+    boot id of the process that carries it from then on. `stream_number`: 0, counting up when the call is resumed."""
     arguments = dict(locals())
 
     def apply() -> None:
         reached = facts.status(status)
+        number = facts.stream_number(stream_number)
         seen_at = facts.moment("occurred_at", occurred_at) or timezone.now()
         identity = {
             "from_number": facts.short(from_number, 255),
@@ -83,7 +85,12 @@ def create_call_log(
                 call.agent_version_id = agent_version_id
             _own(call, facts.short(owner_boot_id, 32), seen_at)
             _started(call, seen_at)
+            _outlive_guess(call, reached, seen_at)
             _advance(call, reached)
+            if number > call.last_stream:
+                call.last_stream = number
+            if call.streams:
+                _settle(call)
 
     return _applied("create_call_log", arguments, apply)
 
@@ -110,6 +117,7 @@ def save_conversation_turn(
         turn = facts.turn(arguments)
         with _locked_call(call_sid, business_id) as call:
             _started(call, turn.started_at)
+            call.last_stream = max(call.last_stream, streams.stream_of(turn.turn_index))
             if _put_turns(call, [turn]):
                 _settle(call)
 
@@ -129,40 +137,44 @@ def finalize_call_log(
     ended_at: str = "",
     model_session_id: str = "",
     interruptions: int = 0,
+    stream_number: int = 0,
 ) -> bool:
-    """The call is over. `turns` is all of them, each as the arguments of save_conversation_turn: whatever was lost on
-    the way is repaired here. Without turns the transcript is kept as given until turns that equal it have come."""
+    """A stream of the call is over, and the call with it unless `status` says in-progress: then another stream, or the
+    carrier, or the reaper, will tell its end.
+
+    `turns` is all of the stream, each as the arguments of save_conversation_turn: whatever was lost on the way is
+    repaired here. Without turns the transcript is kept as given until turns that equal it have come. What the last of
+    the streams says of how it ended is how the call ended; seconds and interruptions are added up.
+    """
     arguments = dict(locals())
 
     def apply() -> None:
         reached = facts.status(status)
         over_at = facts.moment("ended_at", ended_at)
-        length = facts.count("duration_seconds", duration_seconds)
-        cut_ins = facts.count("interruptions", interruptions)
         whole = facts.text(transcript, facts.TRANSCRIPT_LIMIT)
         all_turns = facts.all_turns(turns)
+        number = facts.stream_number(stream_number)
+        knows_turns = bool(all_turns) or not whole
+        report = {
+            "turns": streams.counts(turn.turn_index for turn in all_turns).get(number, 0) if knows_turns else None,
+            "seconds": facts.count("duration_seconds", duration_seconds),
+            "interruptions": facts.count("interruptions", interruptions),
+            "ended_reason": facts.ended_reason(ended_reason),
+            "model_session_id": facts.short(model_session_id, 80),
+        }
         with _locked_call(call_sid, business_id) as call:
-            _forget_reaper(call)
+            if number >= call.last_stream:
+                _forget_reaper(call)
+                call.last_stream = number
             _advance(call, reached)
-            _ended(call, over_at)
-            if call.carrier_duration_seconds is None:
-                call.duration_seconds = max(length, call.duration_seconds or 0)
-            call.interruptions = max(cut_ins, call.interruptions)
-            _fill_empty(
-                call,
-                {
-                    "recording_url": facts.url(recording_url),
-                    "ended_reason": facts.ended_reason(ended_reason),
-                    "model_session_id": facts.short(model_session_id, 80),
-                },
-            )
+            if reached in TERMINAL_STATUSES:
+                _ended(call, over_at)
+            _fill_empty(call, {"recording_url": facts.url(recording_url)})
+            call.streams = {**call.streams, str(number): _merged(call.streams.get(str(number)), report)}
             for turn in all_turns:
                 _started(call, turn.started_at)
             _put_turns(call, all_turns)
-            if all_turns or not whole:
-                expected = all_turns[-1].turn_index + 1 if all_turns else 0
-                call.expected_turns = max(expected, call.expected_turns or 0)
-            elif call.expected_turns is None:
+            if not knows_turns:
                 call.transcript = max(whole, call.transcript, key=lambda text: (len(text), text))
             _settle(call)
         if turns and transcript and not facts.transcript_equals(transcript, turns):
@@ -338,6 +350,15 @@ def _advance(call: CallLog, reached: CallStatus, source: str = "") -> bool:
     return forward
 
 
+def _outlive_guess(call: CallLog, reached: CallStatus, at: datetime) -> None:
+    """A call that the reaper took for ended, and of which a stream opened after that, is not over."""
+    guessed = call.end_source == EndSource.GUESS and call.ended_at is not None and at > call.ended_at
+    if guessed and reached == CallStatus.IN_PROGRESS:
+        call.status, call.end_source = CallStatus.QUEUED, ""
+        call.ended_at, call.duration_seconds = None, call.carrier_duration_seconds
+        _forget_reaper(call)
+
+
 def _own(call: CallLog, boot_id: str, at: datetime) -> None:
     """The latest stream's process; the ids decide between two of the same moment, so that the order does not."""
     if boot_id and (call.owner_since is None or (at, boot_id) > (call.owner_since, call.owner_boot_id)):
@@ -352,7 +373,7 @@ def _carrier_counted(call: CallLog, seconds: int | None) -> None:
 
 def _is_finalized(call: CallLog) -> bool:
     """Whether the call's own end has come, as far as its row can tell."""
-    return call.reaped_at is None and (call.expected_turns is not None or bool(call.transcript or call.ended_reason))
+    return call.reaped_at is None and streams.reported(call.streams, call.last_stream) is not None
 
 
 def _forget_reaper(call: CallLog) -> None:
@@ -360,6 +381,16 @@ def _forget_reaper(call: CallLog) -> None:
     if call.reaped_at is not None:
         call.reaped_at = None
         call.ended_reason = call.transcript = ""
+
+
+def _merged(old: Mapping[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
+    """Two reports of one stream: the larger numbers, and the first word there was."""
+    if old is None:
+        return new
+    numbers = {name: max(old[name], new[name]) for name in ("seconds", "interruptions")}
+    words = {name: old[name] or new[name] for name in ("ended_reason", "model_session_id")}
+    turns = max((count for count in (old["turns"], new["turns"]) if count is not None), default=None)
+    return {"turns": turns, **numbers, **words}
 
 
 def _put_turns(call: CallLog, turns: Sequence[facts.Turn]) -> bool:
@@ -376,20 +407,43 @@ def _put_turns(call: CallLog, turns: Sequence[facts.Turn]) -> bool:
 
 
 def _settle(call: CallLog) -> None:
-    """Once the end of the call is known: its transcript out of its turns, and whether all of it is here."""
-    if call.reaped_at is None and call.expected_turns is None and not call.transcript:
-        return
+    """Once a stream has ended: what the row says of the call's end, its transcript out of its turns, and whether all of
+    it is here."""
+    if call.reaped_at is None:
+        _take_from_streams(call)
+        if not call.streams:
+            return
     turns = list(
         call.turns.order_by("turn_index").values("turn_index", "user_text", "bot_reply", "heard_text", "interrupted")
     )
+    indices = [turn["turn_index"] for turn in turns]
     rendered = render(turns)
-    contiguous = [turn["turn_index"] for turn in turns] == list(range(len(turns)))
     if call.reaped_at is not None:  # how many turns there were is not known
         call.transcript = rendered
         whole = not turns and not call.stream_sid
-    elif call.expected_turns is None:  # finalized without turns: the text itself says when they are all here
-        whole = rendered == call.transcript
+    elif any(report["turns"] is None for report in call.streams.values()):
+        whole = rendered == call.transcript  # finalized without turns: the text itself says when they are all here
     else:
         call.transcript = rendered
-        whole = len(turns) == call.expected_turns
-    call.is_complete = whole and contiguous and call.status in TERMINAL_STATUSES
+        told = {int(number): report["turns"] for number, report in call.streams.items()}
+        # A stream that died with its process reported nothing: nobody knows what was said in its last seconds.
+        whole = all(number in told for number in range(call.last_stream + 1)) and streams.counts(indices) == {
+            number: count for number, count in told.items() if count
+        }
+    call.is_complete = whole and streams.has_no_gap(indices) and call.status in TERMINAL_STATUSES
+
+
+def _take_from_streams(call: CallLog) -> None:
+    """What the row says of the call's end, out of what its streams said of theirs."""
+    reports = [call.streams[number] for number in sorted(call.streams, key=int)]
+    last = streams.reported(call.streams, call.last_stream)
+    call.ended_reason = last["ended_reason"] if last is not None else ""
+    counts = [report["turns"] for report in reports]
+    call.expected_turns = sum(counts) if last is not None and None not in counts else None
+    call.interruptions = sum(report["interruptions"] for report in reports)
+    sessions = [report["model_session_id"] for report in reports if report["model_session_id"]]
+    call.model_session_id = sessions[-1] if sessions else ""
+    if call.carrier_duration_seconds is None and reports:
+        call.duration_seconds = sum(report["seconds"] for report in reports)
+    if last is not None:
+        call.owner_boot_id = ""  # nobody carries it any more, until there is another stream: the reaper may look at it

@@ -32,13 +32,15 @@ class TicketRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """What the address of a stream proves. `expires_at`: seconds since 1970."""
+    """What the address of a stream proves. `expires_at`: seconds since 1970. `stream_number`: 0, and counting
+    up when the call is resumed."""
 
     call_sid: str
     business_id: int
     agent_version_id: int
     jti: str
     expires_at: int
+    stream_number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +64,13 @@ def issue(
     from_number: str,
     to_number: str,
     direction: str,
+    stream_number: int = 0,
     now: float | None = None,
 ) -> tuple[str, str]:
     """Return (ticket, token) for one stream of this call, good for LIFETIME_SECONDS from `now` (seconds since 1970)."""
     jti = secrets.token_urlsafe(12)
     expires_at = int(time.time() if now is None else now) + LIFETIME_SECONDS
-    ticket = _ticket_signer().sign_object([call_sid, business_id, agent_version_id, jti, expires_at])
+    ticket = _ticket_signer().sign_object([call_sid, business_id, agent_version_id, jti, expires_at, stream_number])
 
     def token_with(from_number: str, to_number: str) -> str:
         fields = [jti, expires_at, call_sid, account_sid, business_id, from_number, to_number, direction]
@@ -83,7 +86,7 @@ def issue(
 
 def read_ticket(ticket: str, call_sid: str, *, now: float | None = None) -> Ticket:
     """Check the ticket out of the address of `call_sid`'s stream. Raise TicketRefused."""
-    fields = _unsign(_ticket_signer(), ticket, (str, int, int, str, int))
+    fields = _unsign(_ticket_signer(), ticket, (str, int, int, str, int, int))
     read = Ticket(*fields)
     if read.call_sid != call_sid:
         raise TicketRefused("other_call")

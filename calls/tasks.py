@@ -18,9 +18,10 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from celery import Task, shared_task
 from django.conf import settings
 from django.db import Error as DatabaseError
-from django.db import InterfaceError, OperationalError, connections
+from django.db import connections
 
 from calls import dead_letters, heartbeats, reaper, reconciliation, services
+from calls.away import is_away
 from calls.carriers import twilio_rest
 from calls.carriers.answers import CarrierUnreachable
 from calls.journal import replay
@@ -113,15 +114,17 @@ def _place(error: BaseException) -> str:
 
 def _store(call_sid: str, write: Callable[[], bool], what: str) -> str:
     """Run a service and return "CAxxx turn 3", with " refused" after it when it was. Raise errors without text."""
+    failure: Exception
     try:
         accepted = write()
-    except (OperationalError, InterfaceError, SoftTimeLimitExceeded) as error:
-        failure: Exception = StorageUnavailable(type(error).__name__)
-        # CELERY_DB_REUSE_MAX keeps connections over tasks; this one may be dead.
-        connections.close_all()
     except Exception as error:  # noqa: BLE001 - the edge of a task: the text of the error stays here
-        failure = FactFailed(f"{type(error).__name__} at {_place(error)}")
-        logger.error("a fact of a call failed", extra={"call_sid": call_sid, "error": str(failure)})
+        if isinstance(error, SoftTimeLimitExceeded) or (isinstance(error, DatabaseError) and is_away(error)):
+            failure = StorageUnavailable(type(error).__name__)
+            # CELERY_DB_REUSE_MAX keeps connections over tasks; this one may be dead.
+            connections.close_all()
+        else:
+            failure = FactFailed(f"{type(error).__name__} at {_place(error)}")
+            logger.error("a fact of a call failed", extra={"call_sid": call_sid, "error": str(failure)})
     else:
         return f"{call_sid} {what}" if accepted else f"{call_sid} {what} refused"
     raise failure  # outside the handler, so that no database error hangs on it as its context
@@ -141,6 +144,7 @@ def create_call_log(
     agent_version_id: int | None = None,
     occurred_at: str = "",
     owner_boot_id: str = "",
+    stream_number: int = 0,
 ) -> str:
     return _store(
         call_sid,
@@ -156,6 +160,7 @@ def create_call_log(
             agent_version_id=agent_version_id,
             occurred_at=occurred_at,
             owner_boot_id=owner_boot_id,
+            stream_number=stream_number,
         ),
         "created",
     )
@@ -211,6 +216,7 @@ def finalize_call_log(
     ended_at: str = "",
     model_session_id: str = "",
     interruptions: int = 0,
+    stream_number: int = 0,
 ) -> str:
     return _store(
         call_sid,
@@ -226,6 +232,7 @@ def finalize_call_log(
             ended_at=ended_at,
             model_session_id=model_session_id,
             interruptions=interruptions,
+            stream_number=stream_number,
         ),
         "finalized",
     )
@@ -272,7 +279,9 @@ def sweep_unfinished_calls() -> None:
         reaper.sweep(heartbeats.database_now())
     except SoftTimeLimitExceeded:
         logger.warning("the sweep took too long, and goes on the next time")
-    except (OperationalError, InterfaceError) as error:
+    except DatabaseError as error:
+        if not is_away(error):
+            raise
         logger.warning("no sweep: the database is away", extra={"error": type(error).__name__})
         connections.close_all()
 
@@ -290,7 +299,9 @@ def reconcile_calls() -> None:
     now = heartbeats.database_now()
     try:
         reconciliation.reconcile(twilio_rest.calls_since(now - reconciliation.LOOK_BACK), now)
-    except (CarrierUnreachable, SoftTimeLimitExceeded, OperationalError, InterfaceError) as error:
+    except (CarrierUnreachable, SoftTimeLimitExceeded, DatabaseError) as error:
+        if isinstance(error, DatabaseError) and not is_away(error):
+            raise
         reason = str(error) if isinstance(error, CarrierUnreachable) else type(error).__name__
         # The next one looks back far enough to make up for this one.
         logger.error("the carrier's calls were not compared with ours", extra={"error": reason})

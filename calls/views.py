@@ -19,7 +19,8 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
 from businesses.models import WhenBusy
-from calls import admission, answering, doors, live_calls, recorder, stream_tickets
+from businesses.snapshots import AgentSnapshot
+from calls import admission, answering, doors, live_calls, recorder, stream_tickets, streams
 from calls.answering import Aftermath, Answer, LookupFailed
 from calls.carriers import twilio
 from calls.models import TERMINAL_STATUSES, CallStatus, EndedReason
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 # Twilio waits 15 s and drops the call then. After a stream has ended the caller hears silence while this is awaited.
 ANSWER_DEADLINE_SECONDS = 2.0
 AFTERMATH_DEADLINE_SECONDS = 0.5
+ENDING_DEADLINE_SECONDS = 0.3
 
 # A caller on hold asks again after each pause: about a minute in all.
 HOLD_SECONDS, MAX_HOLDS = 10, 6
@@ -38,6 +40,8 @@ MOVE_SECONDS, MAX_MOVES = 2, 5
 _HELD = re.compile(r"[1-9]", re.ASCII)
 
 _ENDED_NORMALLY = frozenset({EndedReason.CALLER_HUNG_UP, EndedReason.AGENT_ENDED, EndedReason.MAX_DURATION})
+# Not the model's failure: it would fail the next stream as well. Nobody has heard of a killed process's: "".
+_RESUMABLE = frozenset({"", EndedReason.STREAM_LOST, EndedReason.NEVER_CONNECTED, EndedReason.SERVER_STOPPED})
 
 
 def _from_carrier(view: Callable[[HttpRequest, str], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
@@ -86,16 +90,7 @@ def voice(request: HttpRequest, call_sid: str) -> HttpResponse:
     if refusal:
         return _no_room(request, call_sid, answer, refusal)
     doors.remember(agent)
-    account_sid, caller = request.POST["AccountSid"], request.POST.get("From", "")
-    ticket, token = stream_tickets.issue(
-        call_sid=call_sid,
-        account_sid=account_sid,
-        business_id=agent.business_id,
-        agent_version_id=agent.version_id,
-        from_number=caller,
-        to_number=dialled,
-        direction="inbound",
-    )
+    ticket, token = _ticket(request, call_sid, agent, 0)
     _record_ringing(request, call_sid, agent.business_id, agent.version_id)
     return _twiml(twilio.answer_with_stream(call_sid=call_sid, ticket=ticket, token=token))
 
@@ -180,34 +175,87 @@ def _times_held(request: HttpRequest) -> int:
 
 @_from_carrier
 def stream_ended(request: HttpRequest, call_sid: str) -> HttpResponse:
-    """The media stream is over and the caller may still be there: what now?
+    """A media stream is over and the caller may still be there: what now?
 
-    Only a call known to have ended as it should is hung up. How it ended is known by this process, or by the row; when
-    neither has heard of it, the caller is taken to have been cut off: a needless transfer is better than a lost caller.
+    Only a call known to have ended as it should is hung up. How it ended is known by this process, by the cache or by
+    the row; when none has heard of it, its process was killed. A caller who was cut off is connected anew, here, twice
+    at most; after that, or when it is of no use, put through to a person or told.
     """
     if request.POST.get("CallStatus", "") in TERMINAL_STATUSES:
         return _twiml(twilio.hang_up())
-    reason = live_calls.ended_reason(call_sid)
+    number, held = _stream_number(request), _times_held(request)
+    reason = live_calls.ended_reason(call_sid, number) or answering.ending_told(
+        call_sid, number, ENDING_DEADLINE_SECONDS
+    )
     if reason in _ENDED_NORMALLY:
         return _twiml(twilio.hang_up())
     try:
         aftermath = answering.aftermath(call_sid, request.POST.get("To", ""), AFTERMATH_DEADLINE_SECONDS)
     except LookupFailed as error:
-        logger.error("aftermath of a call unknown", extra={"call_sid": call_sid, "error": str(error)})
+        logger.error("aftermath of a call unknown", extra={"call_sid": call_sid, "error": str(error), "held": held})
+        if held < MAX_MOVES:  # the database may be back in a moment, and knows who this caller was talking to
+            return _come_again(request, number, held)
         aftermath = Aftermath()
-    if not reason and (aftermath.ended_reason in _ENDED_NORMALLY or aftermath.is_over):
+    reason = reason or aftermath.ended_reason
+    if reason in _ENDED_NORMALLY or (aftermath.is_over and not reason):
         return _twiml(twilio.hang_up())
+    agent = aftermath.agent
+    if agent is not None and not aftermath.is_over and _may_resume(reason, number):
+        # A call in progress has its line already: it is only asked whether this process can carry it.
+        refusal = admission.admit(call_sid, agent.business_id, time.monotonic())
+        if not refusal:
+            return _resume(request, call_sid, agent, number + 1)
+        if held < MAX_MOVES:
+            logger.warning("no room for a call", extra={"call_sid": call_sid, "reason": refusal, "held": held})
+            return _come_again(request, number, held)
     logger.warning(
         "caller was cut off",
-        extra={
-            "call_sid": call_sid,
-            "reason": reason or aftermath.ended_reason or "unknown",
-            "forwarded": bool(aftermath.forwarding_number),
-        },
+        extra={"call_sid": call_sid, "reason": reason or "unknown", "forwarded": bool(aftermath.forwarding_number)},
     )
     if aftermath.forwarding_number:
         return _twiml(twilio.forward_to(aftermath.forwarding_number))
     return _twiml(twilio.say_and_hang_up(phrase("cut_off", aftermath.language), aftermath.language))
+
+
+def _may_resume(reason: str, number: int) -> bool:
+    """Whether another stream can be expected to do better than the one with this number did."""
+    if reason == EndedReason.SERVER_STOPPED and not settings.DRAIN_SECONDS:
+        return False  # stopped without anybody to take over
+    return reason in _RESUMABLE and number < streams.MAX_RESUMPTIONS
+
+
+def _resume(request: HttpRequest, call_sid: str, agent: AgentSnapshot, number: int) -> HttpResponse:
+    """Connect the caller to a new stream of the same call. What was said is looked up when it opens (calls.doors)."""
+    doors.remember(agent)
+    ticket, token = _ticket(request, call_sid, agent, number)
+    logger.warning("a call that lost its stream is resumed", extra={"call_sid": call_sid, "stream": number})
+    return _twiml(twilio.answer_with_stream(call_sid=call_sid, ticket=ticket, token=token, stream_number=number))
+
+
+def _ticket(request: HttpRequest, call_sid: str, agent: AgentSnapshot, number: int) -> tuple[str, str]:
+    return stream_tickets.issue(
+        call_sid=call_sid,
+        account_sid=request.POST["AccountSid"],
+        business_id=agent.business_id,
+        agent_version_id=agent.version_id,
+        from_number=request.POST.get("From", ""),
+        to_number=request.POST.get("To", ""),
+        direction=request.POST.get("Direction", "inbound"),
+        stream_number=number,
+    )
+
+
+def _come_again(request: HttpRequest, number: int, held: int) -> HttpResponse:
+    """Let the caller wait a moment, in silence, and have the carrier ask again: by then perhaps another process."""
+    address = f"{settings.PUBLIC_URL}{request.path}?stream={number}&held={held + 1}"
+    return _twiml(twilio.hold_and_come_again(address, MOVE_SECONDS))
+
+
+def _stream_number(request: HttpRequest) -> int:
+    """Which of the call's streams has ended. Anything but our own numbers counts as the last one there may be."""
+    values = request.GET.getlist("stream")
+    known = [str(number) for number in range(streams.MAX_RESUMPTIONS + 1)]
+    return int(values[0]) if len(values) == 1 and values[0] in known else streams.MAX_RESUMPTIONS
 
 
 @_from_carrier

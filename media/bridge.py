@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, assert_never
 
 import structlog
 
 from businesses.snapshots import AgentSnapshot
-from calls import live_calls
+from calls import live_calls, streams
+from calls.history import PastTurn
+from calls.phrases import phrase
 from media import live, tools
 from media.engine.call import Call
 from media.engine.commands import (
@@ -30,6 +32,7 @@ from media.engine.commands import (
     ForwardAudio,
     Greet,
     PlayAudio,
+    RecallConversation,
     Respond,
     RunTool,
     SaveTurn,
@@ -38,7 +41,7 @@ from media.engine.commands import (
     SendUserText,
     TruncateItem,
 )
-from media.engine.config import CallConfig
+from media.engine.config import CallConfig, PastItem
 from media.engine.events import (
     CallCompleted,
     CarrierClosed,
@@ -70,13 +73,28 @@ class CarrierSocket(Protocol):
     async def close_with(self, code: int) -> None: ...
 
 
-def call_config(agent: AgentSnapshot, model: SpeechModel) -> CallConfig:
+def call_config(
+    agent: AgentSnapshot, model: SpeechModel, *, stream_number: int = 0, past: Sequence[PastTurn] = ()
+) -> CallConfig:
+    """`past`: what was said in the call before this stream; then the agent does not greet, but resumes."""
     return CallConfig(
-        greeting=agent.greeting,
+        greeting=phrase("resumed", agent.language) if past else agent.greeting,
+        first_turn_index=streams.first_index(stream_number),
+        past=past_items(past),
         tools=tools.specs(agent.tools),
         traits=model.traits(agent),
         max_call_seconds=float(agent.max_call_seconds),
     )
+
+
+def past_items(turns: Sequence[PastTurn]) -> tuple[PastItem, ...]:
+    """Each turn as up to two items, in the order of the conversation."""
+    spoken = [
+        (turn.turn_index, role, text)
+        for turn in turns
+        for role, text in (("user", turn.user_text), ("assistant", turn.heard_text))
+    ]
+    return tuple(PastItem(f"past_{index}_{role[0]}", role, text) for index, role, text in spoken if text)
 
 
 class CallBridge:
@@ -192,7 +210,7 @@ class CallBridge:
 
     def _perform(self, command: Command, now: float) -> None:
         match command:
-            case ForwardAudio() | Greet() | Respond() | CancelResponse() | TruncateItem():
+            case ForwardAudio() | Greet() | RecallConversation() | Respond() | CancelResponse() | TruncateItem():
                 self._model_outbox.put(command)
             case SendToolResult() | SendUserText() | CommitAudio() | CloseModel():
                 self._model_outbox.put(command)
@@ -202,7 +220,7 @@ class CallBridge:
             case CloseStream():
                 self._record.stream_ended(now)
                 # Before the socket closes: the carrier asks at once what comes next, and that depends on it.
-                live_calls.note_ended(self.call_sid, self._call.ended_reason)
+                live_calls.note_ended(self.call_sid, self._call.ended_reason, self._record.stream_number)
                 self._carrier_outbox.put(command)
             case RunTool():
                 self._start_tool(command)
@@ -214,7 +232,7 @@ class CallBridge:
                 assert_never(command)
 
     def _finish(self, end: FinishCall, now: float) -> None:
-        live_calls.note_ended(self.call_sid, end.ended_reason)
+        live_calls.note_ended(self.call_sid, end.ended_reason, self._record.stream_number)
         self._record.finish(end, now)
         self._log.info(
             "call_finished",
@@ -233,7 +251,7 @@ class CallBridge:
         self._loop.call_soon(self.feed, CarrierClosed())  # not at once: the engine's answer is still being performed
 
     def _abandon(self) -> None:
-        live_calls.note_ended(self.call_sid, BROKEN)
+        live_calls.note_ended(self.call_sid, BROKEN, self._record.stream_number)
         self._record.finish_abruptly(BROKEN, self._loop.time())
         self._end()
 

@@ -14,7 +14,8 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from businesses.snapshots import AgentSnapshot
 from calls.admission import get_admission
 from calls.carriers import twilio as carrier
-from calls.doors import NotAdmitted, admit
+from calls.doors import NotAdmitted, admit, recall, tell_ending
+from calls.history import PastTurn
 from calls.recorder import get_recorder
 from calls.stream_tickets import Ticket, TicketRefused, read_ticket, read_token
 from media import live
@@ -84,8 +85,9 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
             self.log.warning("stream_refused", reason=refusal.reason)
             await self.close()
             return False
+        past = await recall(self.ticket) if self.ticket.stream_number else []
         self.is_open = True
-        self.bridge = self._make_bridge(agent)
+        self.bridge = self._make_bridge(agent, past)
         self.bridge.begin()
         await self.accept()
         return True
@@ -111,7 +113,7 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
             raise StreamRefused("server_stopping")
         return agent
 
-    def _make_bridge(self, agent: AgentSnapshot) -> CallBridge:
+    def _make_bridge(self, agent: AgentSnapshot, past: list[PastTurn]) -> CallBridge:
         model = get_model()
         record = CallRecord(
             recorder=get_recorder(),
@@ -119,8 +121,10 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
             business_id=self.ticket.business_id,
             agent_version_id=agent.version_id,
             opened_at=asyncio.get_running_loop().time(),
+            stream_number=self.ticket.stream_number,
         )
-        return CallBridge(agent=agent, config=call_config(agent, model), model=model, carrier=self, record=record)
+        config = call_config(agent, model, stream_number=self.ticket.stream_number, past=past)
+        return CallBridge(agent=agent, config=config, model=model, carrier=self, record=record)
 
     def _kwargs(self) -> dict[str, str]:
         return self.scope["url_route"]["kwargs"]
@@ -192,6 +196,8 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
             self.is_open = False
 
     async def close_with(self, code: int) -> None:
+        # Before the socket closes: the carrier then asks at once what comes next, and perhaps another process.
+        await tell_ending(self.ticket.call_sid, self.ticket.stream_number)
         if self.is_open:
             self.is_open = False
             await self.close(code=code)

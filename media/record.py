@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from calls import boot, transcripts
+from media.engine.call import GOES_ON
 from media.engine.commands import FinishCall, Turn
 
 
@@ -39,6 +40,7 @@ class CallRecord:
     business_id: int
     agent_version_id: int
     opened_at: float
+    stream_number: int = 0
     opened_wall: datetime = field(default_factory=lambda: datetime.now(UTC))
     started_at: float | None = None
     ended_at: float | None = None
@@ -60,6 +62,7 @@ class CallRecord:
             agent_version_id=self.agent_version_id,
             occurred_at=self._wall(now),
             owner_boot_id=boot.boot_id(),
+            stream_number=self.stream_number,
         )
 
     def save_turn(self, turn: Turn) -> None:
@@ -92,12 +95,13 @@ class CallRecord:
             ended_at=self._wall(ended_at),
             model_session_id=self.model_session_id,
             interruptions=end.counters.get("interruptions", 0),
+            stream_number=self.stream_number,
         )
 
     def finish_abruptly(self, ended_reason: str, now: float) -> None:
         """Finish without the engine (it failed, or this task was cancelled), with the turns that were settled."""
         turns = tuple(self._turns[index] for index in sorted(self._turns))
-        self.finish(FinishCall(status="failed", ended_reason=ended_reason, turns=turns, counters={}), now)
+        self.finish(FinishCall(status=GOES_ON, ended_reason=ended_reason, turns=turns, counters={}), now)
 
     def _wall(self, at: float) -> str:
         return (self.opened_wall + timedelta(seconds=at - self.opened_at)).isoformat(timespec="milliseconds")

@@ -62,10 +62,11 @@ def is_our_account(value: str) -> bool:
     return ACCOUNT_SID.fullmatch(value) is not None and value == settings.TWILIO_ACCOUNT_SID
 
 
-def answer_with_stream(*, call_sid: str, ticket: str, token: str) -> str:
+def answer_with_stream(*, call_sid: str, ticket: str, token: str, stream_number: int = 0) -> str:
     """Connect the caller to our media stream. Whatever ends the stream, Twilio then asks stream-ended what comes next:
-    by `action`, and by the redirect if it should ever go on to the following verb."""
-    after = settings.PUBLIC_URL + "/twilio/stream-ended/"
+    by `action`, and by the redirect if it should ever go on to the following verb. The address says which of the call's
+    streams has ended, so that whoever answers knows it without having been told."""
+    after = f"{settings.PUBLIC_URL}/twilio/stream-ended/?stream={stream_number}"
     connect = Connect(action=after, method="POST")
     stream = connect.stream(url=f"{stream_origin()}/media/stream/{call_sid}/{ticket}/")
     stream.parameter(name="token", value=token)

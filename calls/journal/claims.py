@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from calls import streams
 from calls.journal import kinds
 
 # A row has to have something in these when the fact had.
 _IDENTITY = ("from_number", "to_number", "stream_sid", "account_sid", "agent_version_id")
-_END = ("ended_reason", "recording_url", "model_session_id")
+_END = ("recording_url", "model_session_id")
 
 _RANKS = {"queued": 0, "initiated": 1, "ringing": 2, "in-progress": 3}
 _TERMINAL = 4
@@ -29,12 +30,13 @@ class Known:
     status: str
     direction: str
     filled: frozenset[str]
-    expected_turns: int | None
     carrier_duration_seconds: int | None
     interruptions: int
     owner_boot_id: str = ""
     is_guess: bool = False
     is_reaped: bool = False
+    last_stream: int = 0
+    streams: dict[int, int] = field(default_factory=dict)  # turns of each stream that has ended; -1: not told
     revisions: dict[int, int] = field(default_factory=dict)  # by turn_index
 
 
@@ -47,10 +49,11 @@ class Claim:
     outbound: bool = False
     filled: set[str] = field(default_factory=set)
     revisions: dict[int, int] = field(default_factory=dict)
-    expected_turns: int = -1
+    streams: dict[int, int] = field(default_factory=dict)  # as in Known
     carrier_duration_seconds: int = -1
     interruptions: int = 0
     owner_boot_id: str = ""
+    last_stream: int = 0
 
     def add(self, kind: str, arguments: Mapping[str, Any]) -> None:
         if kind == kinds.FINALIZE:
@@ -74,10 +77,11 @@ class Claim:
             self.outbound,
             set(self.filled),
             dict(self.revisions),
-            self.expected_turns,
+            dict(self.streams),
             self.carrier_duration_seconds,
             self.interruptions,
             self.owner_boot_id,
+            self.last_stream,
         )
 
     def holds(self, known: Known | None) -> bool:
@@ -89,21 +93,26 @@ class Claim:
         return (
             self.business_ids <= {known.business_id}
             and rank >= self.rank
-            and not (known.is_reaped and self.has_end)
-            and self.owner_boot_id in ("", known.owner_boot_id)
+            and not (known.is_reaped and self._has_end(known))
+            and self._owner_is_told(known)
+            and known.last_stream >= self.last_stream
             and (known.direction == "outbound" or not self.outbound)
             and self.filled <= known.filled
-            and (-1 if known.expected_turns is None else known.expected_turns) >= self.expected_turns
+            and all(known.streams.get(number, -2) >= turns for number, turns in self.streams.items())
             and (-1 if known.carrier_duration_seconds is None else known.carrier_duration_seconds)
             >= self.carrier_duration_seconds
             and known.interruptions >= self.interruptions
             and all(known.revisions.get(index, -1) >= revision for index, revision in self.revisions.items())
         )
 
-    @property
-    def has_end(self) -> bool:
+    def _has_end(self, known: Known) -> bool:
         """Whether the end of the call, as the call itself tells it, is to be shown."""
-        return self.expected_turns >= 0 or "transcript" in self.filled
+        return any(number >= known.last_stream for number in self.streams)
+
+    def _owner_is_told(self, known: Known) -> bool:
+        """Whether the row has had this owner: once its stream has ended, or there is a later one, it is gone again."""
+        passed = known.last_stream > self.last_stream or self.last_stream in known.streams
+        return passed or self.owner_boot_id in ("", known.owner_boot_id)
 
     def _turn(self, turn: Mapping[str, Any]) -> None:
         index, revision = int(turn["turn_index"]), int(turn.get("revision", 0))
@@ -113,6 +122,7 @@ class Claim:
         if kind == kinds.CREATE:
             self.filled.update(name for name in _IDENTITY if arguments.get(name))
             self.owner_boot_id = str(arguments.get("owner_boot_id", "")) or self.owner_boot_id
+            self.last_stream = max(self.last_stream, int(arguments.get("stream_number", 0)))
             direction = str(arguments["direction"])
             self.outbound |= direction.startswith("outbound") or direction == "trunking-originating"
         elif kind == kinds.STATUS:
@@ -125,13 +135,17 @@ class Claim:
 
     def _end(self, arguments: Mapping[str, Any]) -> None:
         self.filled.update(name for name in _END if arguments.get(name))
-        self.filled.add("ended_at")
+        if _RANKS.get(arguments["status"]) is None:
+            self.filled.add("ended_at")
         self.interruptions = max(self.interruptions, int(arguments.get("interruptions", 0)))
         turns = arguments.get("turns", ())
         for turn in turns:
             self._turn(turn)
+        number = int(arguments.get("stream_number", 0))
+        told = -1
         if turns or not arguments.get("transcript"):
-            last = max((int(turn["turn_index"]) for turn in turns), default=-1)
-            self.expected_turns = max(self.expected_turns, last + 1)
+            told = streams.counts(int(turn["turn_index"]) for turn in turns).get(number, 0)
         else:
             self.filled.add("transcript")
+        self.streams[number] = max(told, self.streams.get(number, -1))
+        self.last_stream = max(self.last_stream, number)

@@ -18,13 +18,12 @@ _FILLED = (
     "stream_sid",
     "account_sid",
     "agent_version_id",
-    "ended_reason",
     "recording_url",
     "model_session_id",
     "ended_at",
 )
 _OTHERS = ("call_sid", "business_id", "status", "direction", "owner_boot_id", "end_source", "reaped_at")
-_NUMBERS = ("expected_turns", "carrier_duration_seconds", "interruptions")
+_NUMBERS = ("carrier_duration_seconds", "interruptions", "last_stream")
 
 
 def look_up(call_sids: Iterable[str]) -> dict[str, Known]:
@@ -40,6 +39,7 @@ def look_up(call_sids: Iterable[str]) -> dict[str, Known]:
                 *_OTHERS,
                 *_FILLED,
                 *_NUMBERS,
+                "streams",
             )
         )
         for row in rows.iterator():
@@ -60,6 +60,9 @@ def _known(row: Mapping[str, Any]) -> Known:
         owner_boot_id=row["owner_boot_id"],
         is_guess=row["end_source"] == EndSource.GUESS,
         is_reaped=row["reaped_at"] is not None,
+        streams={
+            int(number): -1 if report["turns"] is None else report["turns"] for number, report in row["streams"].items()
+        },
         **{name: row[name] for name in _NUMBERS},
     )
 

@@ -17,9 +17,10 @@ from enum import Enum, auto
 from pathlib import Path
 
 from django.conf import settings
-from django.db import DataError, IntegrityError, connections
+from django.db import DataError, IntegrityError, OperationalError, connections
 from django.db import Error as DatabaseError
 
+from calls.away import is_away
 from calls.journal import files, kinds, records
 from calls.journal.records import Piece, Record
 
@@ -74,6 +75,9 @@ def write(record: Record) -> Outcome:
         return Outcome.UNUSABLE
     except (DatabaseError, OSError) as error:
         failure = type(error).__name__
+        if isinstance(error, OperationalError) and not is_away(error):  # a row that is too large for it
+            logger.error("a journaled fact cannot be written", extra=identity(record) | {"error": failure})
+            return Outcome.UNUSABLE
     else:
         return Outcome.APPLIED if applied else Outcome.REFUSED
     raise DatabaseAway(failure)

@@ -19,6 +19,9 @@ from media.engine.conversation import Conversation, RecordEvent
 from media.engine.deadlines import Deadline, Deadlines
 from media.engine.states import CallState, Move
 
+# What a call's status is when its stream ends without the call: it may go on in another one, or with a person. Its end
+# is then told by whoever comes next, or by the carrier.
+GOES_ON = "in-progress"
 THINKING_SECONDS = 5.0  # a goodbye that has not begun by then will not be spoken
 MAX_ERROR_CODES = 20  # codes come from outside: count so many of them by name, the rest together
 
@@ -87,10 +90,11 @@ class Call:
                 self._cancel_goodbye()
                 return self._conversation.key_pressed(event, now) + self._follow_up(now)
             case events.StreamStopped():
-                return self._stream_gone("caller_hung_up", now)
+                return self._stream_gone("completed", "caller_hung_up", now)
+            case events.CarrierClosed() if self.state is CallState.SAYING_GOODBYE:
+                return self._stream_gone("completed", "agent_ended", now)
             case events.CarrierClosed():
-                ours = self.state is CallState.SAYING_GOODBYE
-                return self._stream_gone("agent_ended" if ours else "stream_lost", now)
+                return self._stream_gone(GOES_ON, "stream_lost", now)
             case events.CallCompleted():
                 return self._end("completed", "caller_hung_up", now)
             case events.UnknownCarrierEvent():
@@ -230,7 +234,7 @@ class Call:
         """Our stream ends and the call goes on elsewhere, but for one that the agent is about to end anyway."""
         if self.state is CallState.SAYING_GOODBYE:
             return self._end("completed", "agent_ended", now)
-        return self._end("in-progress", "server_stopped", now)
+        return self._end(GOES_ON, "server_stopped", now)
 
     # --- Time -----------------------------------------------------------------------------------------------
 
@@ -238,7 +242,7 @@ class Call:
         conversation = self._conversation
         match name:
             case Deadline.START:
-                return self._end("failed", "never_connected", now)
+                return self._end(GOES_ON, "never_connected", now)
             case Deadline.MODEL_READY:
                 return self._model_failed(now)
             case Deadline.MAX_DURATION:
@@ -270,19 +274,19 @@ class Call:
         if due > now:  # frames do not move the deadline, they are too many; it is looked up when it passes
             self._deadlines.set(Deadline.MEDIA, due)
             return []
-        return self._end("completed", "stream_lost", now)
+        return self._end(GOES_ON, "stream_lost", now)
 
     # --- Ending ---------------------------------------------------------------------------------------------
 
-    def _stream_gone(self, reason: str, now: float) -> list[Command]:
+    def _stream_gone(self, status: str, reason: str, now: float) -> list[Command]:
         if not self._started:
-            return self._end("failed", "never_connected", now, close_stream=False)
-        return self._end("completed", reason, now, close_stream=False)
+            return self._end(GOES_ON, "never_connected", now, close_stream=False)
+        return self._end(status, reason, now, close_stream=False)
 
     def _model_failed(self, now: float) -> list[Command]:
         if self.state is CallState.SETTLING:
             return self._finish(now)
-        return self._end("completed" if self._started else "failed", "model_failed", now, settle=False)
+        return self._end(GOES_ON, "model_failed", now, settle=False)
 
     def _end(
         self, status: str, reason: str, now: float, *, close_stream: bool = True, settle: bool = True

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from media.engine.config import PastItem
+
 # --- To the speech model: the port's operations (protocols, gpt-live §18) ------------------------------------
 
 
@@ -15,6 +17,13 @@ class Greet:
     """Say this first, word for word."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecallConversation:
+    """This was said in the call before; know it, and do not answer it."""
+
+    items: tuple[PastItem, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +126,8 @@ class SaveTurn:
 class FinishCall:
     """The call is over: write the record. `turns` holds all of them, in order, last revisions.
 
-    status: Twilio's word ("completed", "failed"); ended_reason: a value of calls.models.EndedReason;
-    counters: what was counted on the way (interruptions, unknown_items, ...).
+    status: Twilio's word ("completed", "failed"; "in-progress" when only the stream is over);
+    ended_reason: a value of calls.models.EndedReason; counters: what was counted on the way (interruptions, ...).
     """
 
     status: str
@@ -131,6 +140,7 @@ class FinishCall:
 ModelCommand = (
     ForwardAudio
     | Greet
+    | RecallConversation
     | Respond
     | CancelResponse
     | TruncateItem

@@ -23,10 +23,19 @@ class ToolSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class PastItem:
+    """Something said in this call before: in an earlier stream of it, to another session of the model."""
+
+    item_id: str  # ours, by which the model's echo of it is known
+    role: str  # "user" or "assistant"
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class CallConfig:
     """Everything about one call that the engine needs; times in seconds."""
 
-    greeting: str
+    greeting: str  # what the agent says first; in a resumed call the sentence that resumes it
     tools: dict[str, ToolSpec] = field(default_factory=dict)
     traits: ModelTraits = ModelTraits()
     max_call_seconds: float = 1800.0
@@ -35,4 +44,6 @@ class CallConfig:
     settle_seconds: float = 3.0  # after the stream ended: how long late transcripts are waited for
     transcript_grace_seconds: float = 5.0  # a turn waits this long for the caller's transcript, then is saved without
     goodbye_slack_seconds: float = 2.0  # a goodbye whose last mark never comes back is over this long after its audio
+    first_turn_index: int = 0  # turns are numbered from here on (calls.streams)
+    past: tuple[PastItem, ...] = ()
     media_timeout_seconds: float = 30.0  # no frame from the carrier for this long: the stream is lost

@@ -13,6 +13,7 @@ from media.engine.commands import (
     ClearPlayback,
     Command,
     Greet,
+    RecallConversation,
     Respond,
     SaveTurn,
     SendUserText,
@@ -48,7 +49,8 @@ class Conversation:
         self._deadlines = deadlines
         self._counters = counters
         self._tools = ToolCalls()
-        self._transcript = Transcript(config.transcript_grace_seconds)
+        self._transcript = Transcript(config.transcript_grace_seconds, config.first_turn_index)
+        self._past = frozenset(item.item_id for item in config.past)
         self._keypad = Keypad()
 
     @property
@@ -65,11 +67,12 @@ class Conversation:
         return self._transcript.caller_is_speaking
 
     def begin(self) -> list[Command]:
-        """Both sides are there: the agent speaks first, if it has a greeting."""
-        if not self._config.greeting:
-            return []
-        self.responses.greeting_asked()
-        return [Greet(self._config.greeting)]
+        """Both sides are there: the agent speaks first, if it has a greeting, and knows what was said before."""
+        commands: list[Command] = [RecallConversation(self._config.past)] if self._config.past else []
+        if self._config.greeting:
+            self.responses.greeting_asked()
+            commands.append(Greet(self._config.greeting))
+        return commands
 
     # --- What the model says --------------------------------------------------------------------------------
 
@@ -99,6 +102,8 @@ class Conversation:
                 self._transcript.agent_text(event.item_id, event.text, now)
             case events.AgentTextDone():
                 self._transcript.agent_text_done(event.item_id, event.text, now)
+            case events.ItemAdded() if event.item_id in self._past:
+                pass  # the model's echo: the turns of an earlier stream are in the record already
             case events.ItemAdded():
                 self._transcript.item_added(event.item_id, event.role, event.previous_item_id, event.text, now)
             case events.CallerTranscribed():

@@ -5,7 +5,8 @@ Three laws.
    after the answer to it, and even after the next turn.
 2. A turn is one exchange. Each item of the caller opens one; the agent's items, also those after a tool has
    run, belong to the caller's item before them. Turn 0 is the greeting: what the agent says before the caller's
-   first item. Without a greeting the first turn is number 1.
+   first item. Without a greeting the first turn is number 1. (A resumed call's stream counts from its own first
+   number on.)
 3. A turn is saved once it is settled; whatever comes later makes a higher revision of it. No turn is ever taken
    back.
 """
@@ -43,8 +44,9 @@ def heard_part(text: str, heard_ms: int, generated_ms: int) -> str:
 
 
 class Transcript:
-    def __init__(self, grace_seconds: float) -> None:
+    def __init__(self, grace_seconds: float, first_index: int = 0) -> None:
         self._grace_seconds = grace_seconds
+        self._first_index = first_index
         self._items: dict[str, _Item] = {}
         self._order: list[_Item] = []  # as `_in_order` found it; empty: to be found anew
         self._speech_started: dict[str, float] = {}  # the caller's items to come
@@ -123,8 +125,8 @@ class Transcript:
         """
         groups = list(self._exchanges())
         turns = []
-        for index, (caller, answers) in enumerate(groups):
-            is_last = index == len(groups) - 1
+        for index, (caller, answers) in enumerate(groups, start=self._first_index):
+            is_last = answers is groups[-1][1]
             settled = (
                 (caller is None or caller.settled)
                 and not any(_is_open(spoken.get(item.item_id)) for item in answers)
@@ -137,7 +139,7 @@ class Transcript:
 
     def all_turns(self, spoken: Mapping[str, SpokenItem]) -> tuple[Turn, ...]:
         """Every turn of the call in its last form, settled or not."""
-        for index, (caller, answers) in enumerate(self._exchanges()):
+        for index, (caller, answers) in enumerate(self._exchanges(), start=self._first_index):
             turn = self._changed(index, caller, answers, spoken)
             if turn is not None:
                 self._saved[index] = turn

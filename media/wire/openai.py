@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from media.engine import commands, events
+from media.engine.config import PastItem
 from media.wire.openai_errors import error_event
 
 # --- From the model: each message says itself what it means --------------------------------------------------
@@ -312,6 +313,8 @@ def _client_events(command: commands.ModelCommand) -> list[_Append] | list[dict[
         case commands.Greet():
             instructions = GREETING_INSTRUCTIONS.format(command.text)
             return [{"type": "response.create", "response": {"instructions": instructions}}]
+        case commands.RecallConversation():
+            return [_past_item(item) for item in command.items]
         case commands.Respond():
             return [{"type": "response.create"}]
         case commands.CancelResponse():
@@ -332,6 +335,12 @@ def _client_events(command: commands.ModelCommand) -> list[_Append] | list[dict[
 
 def _item(**item: Any) -> dict[str, Any]:
     return {"type": "conversation.item.create", "item": item}
+
+
+def _past_item(item: PastItem) -> dict[str, Any]:
+    """What was said, as text: the audio of it is gone, and only these kinds of content may be written (B3)."""
+    kind = "input_text" if item.role == "user" else "output_text"
+    return _item(id=item.item_id, type="message", role=item.role, content=[{"type": kind, "text": item.text}])
 
 
 def _truncate(command: commands.TruncateItem) -> dict[str, Any]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from unittest import TestCase
+from unittest import TestCase, mock
 
+from django.test import override_settings
+
+from calls import admission as of_this_process
 from calls.admission import PENDING_SECONDS, Admission
 
 NOON = 43_200.0
@@ -168,3 +171,16 @@ class BusinessTest(AdmissionTest):
         self.assertEqual(admission.admit(sid(2), HARBOR, NOON, max_calls=1), "process_full")
         admission.call_over(sid(1))
         self.assertEqual(admission.admit(sid(3), HARBOR, NOON, max_calls=1), "")
+
+
+class OfThisProcessTest(TestCase):
+    def test_the_limits_are_the_settings(self) -> None:
+        with (
+            mock.patch("calls.admission._admission", None),
+            override_settings(MAX_CALLS_PER_PROCESS=1, LOOP_LATE_MS=100),
+        ):
+            self.assertEqual(of_this_process.admit(sid(1), HARBOR, NOON), "")
+            self.assertEqual(of_this_process.admit(sid(2), HARBOR, NOON), "process_full")
+            of_this_process.call_over(sid(1))
+            of_this_process.get_admission().loop_was_late(0.11, NOON)
+            self.assertEqual(of_this_process.admit(sid(2), HARBOR, NOON), "loop_late")

@@ -119,13 +119,16 @@ class ShapesTest(SimpleTestCase):
 @override_settings(PUBLIC_URL="https://agent.example.com")
 class TwimlTest(SimpleTestCase):
     def test_a_call_is_connected_and_what_comes_next_is_asked_for(self) -> None:
-        document = ElementTree.fromstring(twilio.answer_with_stream(call_sid=CALL_SID, ticket="tic.ket", token="tok"))
+        document = ElementTree.fromstring(
+            twilio.answer_with_stream(call_sid=CALL_SID, ticket="tic.ket", token="tok", stream_number=1)
+        )
         connect, redirect = list(document)
-        self.assertEqual(connect.attrib, {"action": "https://agent.example.com/twilio/stream-ended/", "method": "POST"})
+        after = "https://agent.example.com/twilio/stream-ended/?stream=1"
+        self.assertEqual(connect.attrib, {"action": after, "method": "POST"})
         (stream,) = list(connect)
         self.assertEqual(stream.attrib, {"url": f"wss://agent.example.com/media/stream/{CALL_SID}/tic.ket/"})
         self.assertEqual([child.attrib for child in stream], [{"name": "token", "value": "tok"}])
-        self.assertEqual((redirect.tag, redirect.text), ("Redirect", "https://agent.example.com/twilio/stream-ended/"))
+        self.assertEqual((redirect.tag, redirect.text), ("Redirect", after))
         self.assertEqual(redirect.attrib, {"method": "POST"})
 
     def test_hostile_text_stays_text(self) -> None:

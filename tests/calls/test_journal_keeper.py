@@ -301,9 +301,33 @@ class Claims(TestCase):
         claim.add(kinds.FINALIZE, {**end, "transcript": "Agent: Hello."})
         services.finalize_call_log(**end, transcript="")
         self.assertFalse(claim.holds(look_up([CALL_SID])[CALL_SID]))
-        CallLog.objects.update(expected_turns=None)
+        CallLog.objects.update(streams={})
         services.finalize_call_log(**end, transcript="Agent: Hello.")
         self.assertTrue(claim.holds(look_up([CALL_SID])[CALL_SID]))
+
+    def test_an_owner_is_told_once_its_stream_has_ended_or_there_is_a_later_one(self) -> None:
+        business, _ = a_business()
+        call: dict[str, Any] = {"call_sid": CALL_SID, "business_id": business.pk}
+        created = {**call, "from_number": "", "to_number": "", "direction": "inbound", "status": "in-progress"}
+        created["owner_boot_id"] = "a" * 32
+        ended: dict[str, Any] = {**call, "status": "in-progress", "duration_seconds": 3, "transcript": ""}
+        first, second = Claim(), Claim()
+        first.add(kinds.CREATE, created)
+        second.add(kinds.CREATE, {**created, "owner_boot_id": "b" * 32, "stream_number": 1})
+        second.add(kinds.FINALIZE, {**ended, "stream_number": 1})
+
+        def held() -> tuple[bool, bool]:
+            known = look_up([CALL_SID])[CALL_SID]
+            return first.holds(known), second.holds(known)
+
+        services.create_call_log(**call, from_number="", to_number="", direction="inbound", owner_boot_id="c" * 32)
+        self.assertEqual(held(), (False, False))
+        services.create_call_log(**{**created, "owner_boot_id": "b" * 32, "stream_number": 1})
+        self.assertEqual(held(), (True, False))
+        services.finalize_call_log(**ended)
+        self.assertEqual(held(), (True, False))
+        services.finalize_call_log(**ended, stream_number=1)
+        self.assertEqual(held(), (True, True))
 
     def test_a_later_status_covers_an_earlier_one(self) -> None:
         claim = Claim()
@@ -312,7 +336,6 @@ class Claims(TestCase):
             "business_id": 1,
             "direction": "inbound",
             "filled": frozenset[str](),
-            "expected_turns": None,
         }
         more: dict[str, Any] = {"carrier_duration_seconds": None, "interruptions": 0}
         self.assertTrue(claim.holds(Known(**known, **more, status="busy")))

@@ -13,8 +13,9 @@ from typing import Any
 from unittest import mock
 
 from django.core.management import CommandError, call_command
-from django.db import DataError, OperationalError
+from django.db import DataError, InternalError, OperationalError
 from django.test import SimpleTestCase, TestCase, override_settings
+from psycopg.errors import ProgramLimitExceeded, ReadOnlySqlTransaction
 
 from calls import services
 from calls.journal import files, kinds, records
@@ -199,7 +200,9 @@ class Writing(SimpleTestCase):
         self.assertIs(write(self.record("__import__")), Outcome.UNUSABLE)
 
     def test_a_database_that_is_away_is_not_the_facts_fault(self) -> None:
-        for error in (OperationalError("secret"), ConnectionError("secret")):
+        only_reads = InternalError("secret")
+        only_reads.__cause__ = ReadOnlySqlTransaction()
+        for error in (OperationalError("secret"), ConnectionError("secret"), only_reads):
             with (
                 mock.patch.object(services, kinds.TURN, side_effect=error),
                 self.assertRaises(DatabaseAway) as raised,
@@ -208,12 +211,15 @@ class Writing(SimpleTestCase):
             self.assertNotIn("secret", str(raised.exception))
 
     def test_a_value_that_the_database_does_not_take_is_unusable(self) -> None:
-        with (
-            mock.patch.object(services, kinds.TURN, side_effect=DataError("secret")),
-            self.assertLogs(LOG, "ERROR") as logs,
-        ):
-            self.assertIs(write(self.record()), Outcome.UNUSABLE)
-        self.assertNotIn("secret", str(logs.output))
+        too_large = OperationalError("secret")
+        too_large.__cause__ = ProgramLimitExceeded()
+        for error in (DataError("secret"), too_large):
+            with (
+                mock.patch.object(services, kinds.TURN, side_effect=error),
+                self.assertLogs(LOG, "ERROR") as logs,
+            ):
+                self.assertIs(write(self.record()), Outcome.UNUSABLE)
+            self.assertNotIn("secret", str(logs.output))
 
 
 class IntoTheDatabase(ReplayCase, TestCase):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.core.cache import cache
 from django.test import SimpleTestCase
 
 from calls import live_calls
@@ -53,7 +54,19 @@ class LiveCallsTest(SimpleTestCase):
             live_calls.note_ended(f"CA{number:032x}", "caller_hung_up")
         self.assertEqual(live_calls.ended_reason(CALL_SID), "")
 
-    def test_a_call_that_streams_again_has_not_ended(self) -> None:
-        live_calls.note_ended(CALL_SID, "stream_lost")
-        live_calls.register(CALL_SID, self.first)
-        self.assertEqual(live_calls.ended_reason(CALL_SID), "")
+    def test_how_one_stream_ended_says_nothing_of_the_next(self) -> None:
+        live_calls.note_ended(CALL_SID, "stream_lost", 0)
+        self.assertEqual(live_calls.ended_reason(CALL_SID, 1), "")
+        live_calls.note_ended(CALL_SID, "agent_ended", 1)
+        self.assertEqual(
+            [live_calls.ended_reason(CALL_SID, number) for number in (0, 1)], ["stream_lost", "agent_ended"]
+        )
+
+    def test_other_processes_learn_how_a_stream_ended(self) -> None:
+        self.addCleanup(cache.clear)
+        live_calls.note_ended(CALL_SID, "", 0)
+        live_calls.share_ending(CALL_SID, 0)
+        self.assertEqual(live_calls.shared_ending(CALL_SID, 0), "")  # there was nothing to tell
+        live_calls.note_ended(CALL_SID, "agent_ended", 1)
+        live_calls.share_ending(CALL_SID, 1)
+        self.assertEqual([live_calls.shared_ending(CALL_SID, number) for number in (0, 1)], ["", "agent_ended"])

@@ -52,9 +52,9 @@ class NextStepTest(SimpleTestCase):
         self.check(left, 32, Step.LEAVE)
         self.check(left, 33, Step.MARK)
 
-    def test_a_call_without_a_stream_has_two_minutes(self) -> None:
-        self.check(self.NEVER_OWNED, 120, Step.LEAVE)
-        self.check(self.NEVER_OWNED, 121, Step.MARK)
+    def test_a_call_without_a_stream_has_longer_than_a_caller_is_held(self) -> None:
+        self.check(self.NEVER_OWNED, 75, Step.LEAVE)
+        self.check(self.NEVER_OWNED, 76, Step.MARK)
 
     def test_a_call_longer_than_any_may_be_is_suspect_whoever_has_it(self) -> None:
         four_hours = 4 * 3600
@@ -101,8 +101,8 @@ class ConcludeTest(SimpleTestCase):
             (replace(self.TALKED, tries=2), Unreachable("503"), now, Wait(now + timedelta(seconds=60), "503")),
             (replace(self.TALKED, tries=99), Unreachable("503"), now, Wait(now + timedelta(minutes=15), "503")),
             (self.TALKED, Unreachable("503"), late, End("completed", "guess", "stream_lost", after(55), 55)),
-            (self.TALKED, None, after(144), Wait(after(145), "")),
-            (self.TALKED, None, after(145), End("completed", "guess", "stream_lost", after(55), 55)),
+            (self.TALKED, None, after(114), Wait(after(115), "")),
+            (self.TALKED, None, after(115), End("completed", "guess", "stream_lost", after(55), 55)),
             (self.RANG, None, after(90), End("failed", "guess", "never_connected", BEGAN, 0)),
             (ended, None, now, End("completed", "carrier", "stream_lost", after(60), None)),
         ]

@@ -215,6 +215,136 @@ class MergeRulesTest(TestCase):
             services.save_conversation_turn(**self.call, **a_turn(0))
 
 
+def resumed_turn(place: int, revision: int = 0) -> dict[str, Any]:
+    """A turn of a call's second stream."""
+    times = {"started_at": at(24 + 3 * place), "ended_at": at(26 + 3 * place)}
+    return {**a_turn(place, revision), **times, "turn_index": 10_000 + place}
+
+
+def facts_of_a_resumed_call(business_id: int, agent_version_id: int | None) -> list[Fact]:
+    """A call that was handed over once: two streams, at two processes."""
+    call = {"call_sid": CALL_SID, "business_id": business_id}
+    created = {
+        **call,
+        "from_number": CALLER,
+        "to_number": OUR_NUMBER,
+        "direction": "inbound",
+        "agent_version_id": agent_version_id,
+    }
+    first, second = [a_turn(0), a_turn(1)], [resumed_turn(0), resumed_turn(1, 1)]
+    handed_over = {
+        "status": "in-progress",
+        "duration_seconds": 20,
+        "ended_reason": "server_stopped",
+        "interruptions": 1,
+    }
+    over = {"status": "completed", "duration_seconds": 9, "ended_reason": "agent_ended", "interruptions": 2}
+    return [
+        (services.create_call_log, {**created, "status": "ringing", "occurred_at": at(0)}),
+        (services.create_call_log, {**created, "occurred_at": at(2), "owner_boot_id": "a" * 32, "stream_sid": "MZ1"}),
+        (services.save_conversation_turn, {**call, **first[0]}),
+        (services.save_conversation_turn, {**call, **first[1]}),
+        (
+            services.finalize_call_log,
+            {**call, **handed_over, "transcript": render(first), "turns": first, "ended_at": at(22)},
+        ),
+        (
+            services.create_call_log,
+            {**created, "occurred_at": at(24), "owner_boot_id": "b" * 32, "stream_sid": "MZ1", "stream_number": 1},
+        ),
+        (services.save_conversation_turn, {**call, **second[0]}),
+        (services.save_conversation_turn, {**call, **resumed_turn(1)}),
+        (
+            services.finalize_call_log,
+            {
+                **call,
+                **over,
+                "transcript": render(second),
+                "turns": second,
+                "ended_at": at(33),
+                "model_session_id": "sess_2",
+                "stream_number": 1,
+            },
+        ),
+        (services.apply_call_status, {**call, "status": "completed", "sequence_number": 3, "occurred_at": at(34)}),
+    ]
+
+
+class ResumedTest(TestCase):
+    def setUp(self) -> None:
+        self.business, version = a_business()
+        self.call: dict[str, Any] = {"call_sid": CALL_SID, "business_id": self.business.pk}
+        self.facts = facts_of_a_resumed_call(self.business.pk, version.pk)
+
+    def apply(self, facts: list[Fact]) -> dict[str, Any]:
+        CallLog.objects.all().delete()
+        for service, arguments in facts:
+            self.assertTrue(service(**arguments))
+        return state()
+
+    def test_a_call_of_two_streams_is_one_call(self) -> None:
+        stored = self.apply(self.facts)
+        self.assertEqual([turn[0] for turn in stored["turns"]], [0, 1, 10_000, 10_001])
+        self.assertEqual((stored["status"], stored["ended_reason"]), ("completed", "agent_ended"))
+        self.assertEqual((stored["expected_turns"], stored["interruptions"]), (4, 3))
+        self.assertEqual((stored["duration_seconds"], stored["model_session_id"]), (29, "sess_2"))
+        self.assertTrue(stored["is_complete"])
+        self.assertEqual(stored["transcript"].count("\n") + 1, 6)
+        self.assertFalse(RefusedFact.objects.exists())
+
+    def test_shuffled_and_repeated_it_ends_the_same(self) -> None:
+        expected = self.apply(self.facts)
+        for seed in range(300):
+            chance = random.Random(seed)
+            facts = self.facts + [fact for fact in self.facts if chance.random() < 0.5]
+            chance.shuffle(facts)
+            with self.subTest(seed=seed):
+                self.assertEqual(self.apply(facts), expected)
+
+    def test_while_it_is_handed_over_it_is_live_and_nobodys(self) -> None:
+        stored = self.apply(self.facts[:5])
+        self.assertEqual((stored["status"], stored["ended_reason"]), ("in-progress", "server_stopped"))
+        self.assertEqual((stored["owner_boot_id"], stored["ended_at"], stored["is_complete"]), ("", None, False))
+        stored = self.apply(self.facts[:6])
+        self.assertEqual((stored["owner_boot_id"], stored["ended_reason"]), ("b" * 32, ""))
+
+    def test_a_caller_who_hangs_up_meanwhile_leaves_a_complete_call(self) -> None:
+        stored = self.apply([*self.facts[:5], self.facts[-1]])
+        self.assertEqual((stored["status"], stored["ended_reason"]), ("completed", "server_stopped"))
+        self.assertTrue(stored["is_complete"])
+
+    def test_a_stream_that_died_with_its_process_leaves_the_call_incomplete(self) -> None:
+        stored = self.apply([fact for fact in self.facts if fact[1].get("ended_reason") != "server_stopped"])
+        self.assertEqual((stored["status"], stored["ended_reason"]), ("completed", "agent_ended"))
+        self.assertEqual([turn[0] for turn in stored["turns"]], [0, 1, 10_000, 10_001])
+        self.assertFalse(stored["is_complete"])
+
+    def test_a_turn_that_the_first_stream_lost_is_missed(self) -> None:
+        stored = self.apply([fact for fact in self.facts if fact[1].get("turn_index") != 0])
+        self.assertTrue(stored["is_complete"])  # the end of the first stream has it too
+        self.apply(self.facts)
+        ConversationTurn.objects.filter(turn_index=1).delete()
+        services.save_conversation_turn(**self.call, **a_turn(0, 7))
+        self.assertFalse(CallLog.objects.get().is_complete)
+
+    def test_a_stream_that_opens_after_the_reapers_guess_proves_it_wrong(self) -> None:
+        self.apply(self.facts[:4])
+        services.reap_call_log(**self.call, status="completed", source="guess", ended_at=at(21), duration_seconds=19)
+        self.assertEqual(CallLog.objects.get().status, "completed")
+        service, arguments = self.facts[5]
+        service(**arguments)
+        call = CallLog.objects.get()
+        self.assertEqual((call.status, call.ended_at, call.reaped_at, call.end_source), ("in-progress", None, None, ""))
+
+    def test_a_stream_beyond_all_that_a_call_can_have_is_refused(self) -> None:
+        self.assertFalse(services.save_conversation_turn(**self.call, **{**a_turn(0), "turn_index": 100_000}))
+        self.assertFalse(services.finalize_call_log(**self.call, **{**FINALIZED, "stream_number": 10}))
+        self.assertEqual(RefusedFact.objects.count(), 2)
+
+
+FINALIZED: dict[str, Any] = {"status": "completed", "duration_seconds": 1, "transcript": ""}
+
+
 class RefusedTest(TestCase):
     def setUp(self) -> None:
         self.business, self.version = a_business()

@@ -9,10 +9,12 @@ from unittest import mock
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery.exceptions import Retry
 from django.conf import settings
-from django.db import IntegrityError, InterfaceError, OperationalError, connections
+from django.db import DatabaseError, IntegrityError, InterfaceError, InternalError, OperationalError, connections
 from django.test import SimpleTestCase, TestCase
+from psycopg import errors as psycopg_errors
 
 from calls import recorder, services, tasks
+from calls.away import is_away
 from calls.models import CallLog
 from calls.tasks import FactFailed, StorageUnavailable
 from tests.calls.support import CALL_SID, CALLER, OUR_NUMBER, a_business, a_turn
@@ -25,6 +27,37 @@ QUEUES = {
     "finalize_call_log": "high",
     "apply_call_status": "high",
 }
+
+
+def caused(error: DatabaseError, cause: BaseException) -> DatabaseError:
+    """As Django raises it."""
+    error.__cause__ = cause
+    return error
+
+
+class AwayTest(SimpleTestCase):
+    def test_the_state_of_sql_says_more_than_the_class_of_the_error(self) -> None:
+        for error, cause, away in (
+            (InternalError, psycopg_errors.ReadOnlySqlTransaction, True),
+            (InternalError, psycopg_errors.IdleInTransactionSessionTimeout, True),
+            (InternalError, psycopg_errors.DataCorrupted, False),
+            (OperationalError, psycopg_errors.DeadlockDetected, True),
+            (OperationalError, psycopg_errors.SerializationFailure, True),
+            (OperationalError, psycopg_errors.AdminShutdown, True),
+            (OperationalError, psycopg_errors.CannotConnectNow, True),
+            (OperationalError, psycopg_errors.DiskFull, True),
+            (OperationalError, psycopg_errors.QueryCanceled, True),
+            (OperationalError, psycopg_errors.LockNotAvailable, True),
+            (OperationalError, psycopg_errors.ProgramLimitExceeded, False),
+            (IntegrityError, psycopg_errors.UniqueViolation, False),
+        ):
+            with self.subTest(cause.__name__):
+                self.assertIs(is_away(caused(error(), cause())), away)
+
+    def test_without_a_state_the_class_decides(self) -> None:
+        for error, away in ((OperationalError(), True), (InterfaceError(), True), (IntegrityError(), False)):
+            with self.subTest(type(error).__name__):
+                self.assertIs(is_away(error), away)
 
 
 class ContractTest(SimpleTestCase):
@@ -88,7 +121,8 @@ class RunTest(TestCase):
         self.assertEqual(tasks.save_conversation_turn.run(**foreign), f"{CALL_SID} turn 0 refused")
 
     def test_a_database_that_is_away_means_again_and_says_nothing_of_the_row(self) -> None:
-        for error in (OperationalError(SPOKEN), InterfaceError(SPOKEN), SoftTimeLimitExceeded(SPOKEN)):
+        only_reads = caused(InternalError(SPOKEN), psycopg_errors.ReadOnlySqlTransaction())
+        for error in (OperationalError(SPOKEN), InterfaceError(SPOKEN), SoftTimeLimitExceeded(SPOKEN), only_reads):
             with self.subTest(type(error).__name__), self.failing(error), self.assertRaises(Retry) as retried:
                 tasks.save_conversation_turn.apply(kwargs=self.turn, throw=True)
             self.assertIsInstance(retried.exception.exc, StorageUnavailable)

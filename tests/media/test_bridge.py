@@ -275,7 +275,7 @@ class BridgeTests(BridgeCase):
             await bridge.finished()
         self.assertIn("call_broken", [line["event"] for line in self.logs])
         (final,) = self.recorder.of("finalize_call_log")
-        self.assertEqual((final["status"], len(final["turns"])), ("failed", 1))
+        self.assertEqual((final["status"], len(final["turns"])), ("in-progress", 1))
         self.assertEqual(final["transcript"], "Agent: Good morning.")
 
     async def test_a_cancelled_call_still_finishes_its_record_once(self) -> None:

@@ -29,8 +29,8 @@ from tests.media.twilio_side import AUTH_TOKEN, SETTINGS, TwilioStream, issue, s
 OTHER_CALL = "CA" + "9" * 32
 
 
-def quick_config(snapshot: Any, model: Any) -> CallConfig:
-    return replace(call_config(snapshot, model), start_timeout_seconds=0.05, settle_seconds=0.05)
+def quick_config(snapshot: Any, model: Any, **stream: Any) -> CallConfig:
+    return replace(call_config(snapshot, model, **stream), start_timeout_seconds=0.05, settle_seconds=0.05)
 
 
 @override_settings(**SETTINGS)
@@ -376,7 +376,7 @@ class EndTests(StreamCase):
         await stream.start()
         await self.assert_over(stream)
         (final,) = self.recorder.of("finalize_call_log")
-        self.assertEqual((final["status"], final["ended_reason"]), ("failed", "model_failed"))
+        self.assertEqual((final["status"], final["ended_reason"]), ("in-progress", "model_failed"))
         self.assertIsNotNone(stream.close_code)
 
     async def test_two_calls_in_a_row_are_like_one(self) -> None:

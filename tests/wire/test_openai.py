@@ -7,6 +7,7 @@ from openai.types.realtime import RealtimeClientEvent, RealtimeServerEvent
 from pydantic import BaseModel, TypeAdapter
 
 from media.engine import commands, events
+from media.engine.config import PastItem
 from media.wire import openai
 from media.wire.openai_errors import ERRORS, ErrorClass, error_event
 
@@ -197,6 +198,28 @@ class ToTheModel(SimpleTestCase):
                 "type": ITEM,
                 "item": {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "[1]"}]},
             }
+        ],
+        commands.RecallConversation(
+            (PastItem("past_1_u", "user", "Hello?"), PastItem("past_1_a", "assistant", "Hi."))
+        ): [
+            {
+                "type": ITEM,
+                "item": {
+                    "id": "past_1_u",
+                    "type": "message",
+                    "role": "user",
+                    "content": [{"type": "input_text", "text": "Hello?"}],
+                },
+            },
+            {
+                "type": ITEM,
+                "item": {
+                    "id": "past_1_a",
+                    "type": "message",
+                    "role": "assistant",
+                    "content": [{"type": "output_text", "text": "Hi."}],
+                },
+            },
         ],
         commands.CommitAudio(): [{"type": "input_audio_buffer.commit"}],
         commands.CloseModel(): [],

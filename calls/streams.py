@@ -1,0 +1,50 @@
+"""One call, several media streams: how their turns are numbered, and what a row knows of each stream. Pure.
+
+A call whose stream was lost, or was handed over, goes on in another stream, perhaps at another process that cannot know
+how many turns were spoken before. So each stream numbers its turns in a block of its own: no process ever writes over
+another one's turns, and turn_index still tells the order of the whole call.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+TURNS_PER_STREAM = 10_000  # a stream lasts an hour at most: there is room for three turns in every second
+MAX_RESUMPTIONS = 2  # then a person, or a sentence: whatever breaks the stream will break it again
+
+
+def first_index(stream_number: int) -> int:
+    """The turn_index of a stream's first turn. Streams are numbered from 0."""
+    return stream_number * TURNS_PER_STREAM
+
+
+def stream_of(turn_index: int) -> int:
+    return turn_index // TURNS_PER_STREAM
+
+
+def place_in_stream(turn_index: int) -> int:
+    """How many turns of its stream come before this one."""
+    return turn_index % TURNS_PER_STREAM
+
+
+def counts(indices: Iterable[int]) -> dict[int, int]:
+    """How many turns each stream must have had for these to exist: the last place and one."""
+    found: dict[int, int] = {}
+    for index in indices:
+        stream = stream_of(index)
+        found[stream] = max(found.get(stream, 0), place_in_stream(index) + 1)
+    return found
+
+
+def has_no_gap(indices: Iterable[int]) -> bool:
+    """Whether each stream's turns follow one another from its first."""
+    indices = list(indices)
+    present = Counter(stream_of(index) for index in indices)
+    return len(set(indices)) == len(indices) and counts(indices) == dict(present)
+
+
+def reported(streams: Mapping[str, Mapping[str, Any]], number: int) -> Mapping[str, Any] | None:
+    """What a stream said of itself when it ended; None when it has not (CallLog.streams has JSON's keys)."""
+    return streams.get(str(number))
