@@ -7,12 +7,14 @@ from celery import Celery
 from celery.signals import beat_init, celeryd_init, setup_logging, worker_init, worker_ready
 
 from voiceagent import logs, valkey
+from voiceagent.redelivery import Redelivery
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "voiceagent.settings")
 
 app = Celery("voiceagent")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+app.steps["consumer"].add(Redelivery)
 
 # A worker or beat typed alone, without REDIS_URL, brings its own broker.
 celeryd_init.connect(valkey.keep_running)
