@@ -1,12 +1,16 @@
 """More callers than lines, at the same moment: one is answered, nobody meets silence, and every call is on record."""
 
 import asyncio
+import os
+import time
 from typing import ClassVar
+from unittest import mock
 
 from calls.models import CallLog
 from simulators.carrier.ledger import CallLedger
 from tests.calls.support import a_business
 from tests.e2e.cases import SystemTestCase
+from tests.e2e.processes import wait_until
 
 FORWARD_TO = "+15550100190"
 NUMBERS = {"forward": "+15550100111", "tell": "+15550100112", "hold": "+15550100113"}
@@ -68,3 +72,30 @@ class MoreCallersThanLines(SystemTestCase):
             self.assertEqual((row.status, row.ended_reason), ("completed", expected))
             self.assertEqual(row.duration_seconds, ledger.duration_seconds)
             self.assertEqual(bool(row.agent_version_id), bool(ledger.streams))
+
+
+class AServerThatCannotKeepUp(SystemTestCase):
+    """Its event loop counts as late whenever it is not exactly on time."""
+
+    ledger: ClassVar[CallLedger]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.enterClassContext(mock.patch.dict(os.environ, LOOP_LATE_MS="0"))
+        super().setUpClass()
+
+    @classmethod
+    async def place_calls(cls) -> None:
+        await asyncio.to_thread(cls.wait_for_the_pulse)
+        cls.ledger = await cls.place("greeting-only", time_scale=FASTER)
+
+    @classmethod
+    def wait_for_the_pulse(cls) -> None:
+        began = time.monotonic()
+        wait_until(lambda: time.monotonic() - began > 0.5, 5, "the loop has been looked at a few times")
+
+    def test_the_caller_is_put_through_and_the_call_is_on_record(self) -> None:
+        self.assertEqual((self.ledger.verbs, self.ledger.complaints), (["Dial"], []))
+        row = self.finished(self.ledger.call_sid)
+        self.assertEqual((row.status, row.ended_reason), ("completed", "turned_away"))
+        self.assertIn('"reason": "loop_late"', self.system.web.output())
