@@ -2,12 +2,13 @@
 
 Two groups. What can be told from the settings alone is looked at by every command. What the servers have to be asked
 is looked at where a process starts that depends on them (`serve`, `run`, the worker), by `manage.py check --deploy` and
-by `manage.py doctor`: at most a few seconds, and a server that does not answer is no reason not to start.
+by `manage.py doctor`: two seconds at most, and a server that does not answer is no reason not to start.
 """
 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from typing import Any
@@ -21,13 +22,13 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.core.management.base import SystemCheckError
 from django.db import Error as DatabaseUnwell
 
-from calls.threads import BoundedPool, PoolBusy
+from calls.threads import BoundedPool
 from voiceagent import servers
 
 log = structlog.get_logger(__name__)
 
 SETTINGS, SERVERS = "settings", "servers"  # the groups, as Django's tags
-ASKING_SECONDS = 5.0  # of each server
+ASKING_SECONDS = 2.0  # of all servers: after a crash, calls wait for this process
 ACCOUNT_SID = re.compile(r"AC[0-9a-f]{32}")
 
 LONGEST_RETRY_SECONDS = 15  # calls.tasks.FactTask.retry_backoff_max; importing it here would load the models too early
@@ -165,11 +166,14 @@ def check_servers(**_kwargs: Any) -> list[CheckMessage]:
         ("broker", lambda: [*check_broker(servers.broker_info()), *check_clock("broker", servers.broker_clock())]),
         ("database", lambda: [*check_clock("database", servers.database_clock())]),
     ]
+    pool = BoundedPool("start-checks", threads=len(questions))
+    answers = [(whom, pool.submit(ask)) for whom, ask in questions]
+    give_up = time.monotonic() + ASKING_SECONDS
     messages: list[CheckMessage] = []
-    for whom, ask in questions:
+    for whom, answer in answers:
         try:
-            messages += BoundedPool("start-checks", threads=1).run(ask, ASKING_SECONDS)
-        except (redis.RedisError, DatabaseUnwell, OSError, PoolBusy) as error:  # TimeoutError is an OSError
+            messages += answer.result(max(0.0, give_up - time.monotonic()))
+        except (redis.RedisError, DatabaseUnwell, OSError) as error:  # TimeoutError is an OSError
             log.warning("start_check_skipped", what=whom, error=type(error).__name__)
     return messages
 
