@@ -12,11 +12,17 @@ from urllib.error import HTTPError, URLError
 from calls.models import CallLog
 from simulators.carrier.carrier import Carrier
 from simulators.carrier.ledger import CallLedger
+from simulators.carrier.script import HangUp, Listen, Say, Script
+from tests.chaos.proxy import Proxy
 from tests.e2e.cases import CALLER, NUMBER, SystemTestCase
 from tests.e2e.processes import Child, free_port, python, wait_until
 from tests.e2e.system import System
 
 DRAIN_SECONDS = 4
+_QUESTIONS = ("ask-hours", "ask-saturday", "ask-hours")
+THREE_QUESTIONS = Script(
+    "three-questions", (Listen(), *(step for clip in _QUESTIONS for step in (Say(clip), Listen())), HangUp()), "caller"
+)
 
 
 class Web:
@@ -157,3 +163,57 @@ class StoppingUnderLiveCalls(SystemTestCase):
         call_sid = stop.call.call_sid
         self.wait(lambda: len(self.turns(call_sid)) >= 1, "the greeting is on record")
         self.assertEqual(CallLog.objects.get(call_sid=call_sid).status, "in-progress")
+
+
+class ARollingDeploy(SystemTestCase):
+    """The system's own web process is replaced under a call; a second one is there, behind a balancer."""
+
+    lasting: ClassVar[CallLedger]
+    exit_code: ClassVar[int]
+    log: ClassVar[str]
+
+    @classmethod
+    async def place_calls(cls) -> None:
+        first, second = await asyncio.to_thread(cls.two_processes)
+        balancer = Proxy(first.port)
+        cls.addClassCleanup(balancer.close)
+        spoke = asyncio.Event()
+
+        def watch(call_sid: str, line: str) -> None:
+            if "caller says" in line:
+                spoke.set()
+
+        settings = cls.carrier(connect_to=("127.0.0.1", balancer.port)).settings
+        with Carrier(settings, tell=watch) as line:
+            call = asyncio.create_task(line.place_call(THREE_QUESTIONS, from_=CALLER, to=NUMBER))
+            async with asyncio.timeout(30):
+                await spoke.wait()
+            first.child.process.send_signal(signal.SIGTERM)
+            await asyncio.to_thread(wait_until, first.is_draining, 5, "the process says that it is not ready")
+            balancer.upstreams = [second.port]  # what it does when /readyz says no: open connections stay
+            cls.lasting = await call
+        cls.exit_code = await asyncio.to_thread(first.child.process.wait, 30)
+        cls.log = first.child.output() + second.child.output()
+
+    @classmethod
+    def two_processes(cls) -> tuple[Web, Web]:
+        webs = Web(cls.system, DRAIN_SECONDS), Web(cls.system, DRAIN_SECONDS)
+        for web in webs:
+            cls.addClassCleanup(web.child.stop)
+            wait_until(web.is_ready, 30, "the process is ready")
+        return webs
+
+    def test_the_caller_notices_a_moment_of_silence_and_gets_every_answer(self) -> None:
+        self.assertEqual((self.lasting.complaints, self.lasting.failures), ([], []), self.log)
+        self.assertEqual(self.exit_code, 0, self.log)
+        self.assertEqual([stream.closed_by for stream in self.lasting.streams], ["server", "carrier"], self.log)
+        self.assertEqual(len(self.lasting.utterances), 3)
+        gap = self.lasting.requests_of("action")[0]
+        self.assertLess(gap.ms, 1000.0)
+
+    def test_the_record_is_one_call_with_everything_that_was_said(self) -> None:
+        row = self.finished(self.lasting.call_sid)
+        self.assertEqual((row.status, row.ended_reason), ("completed", "caller_hung_up"))
+        turns = self.turns(self.lasting.call_sid)
+        said = [utterance.text for utterance in self.lasting.utterances]
+        self.assertEqual([turn.user_text for turn in turns if turn.user_text], said)
