@@ -81,11 +81,13 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
         """Accept the stream and begin its call, or refuse with 403 before anything is spent."""
         try:
             agent = await self._authorise()
+            past = await recall(self.ticket) if self.ticket.stream_number else []
+            if not live.calls.accepting:  # since then: the server may leave without having seen this call
+                raise StreamRefused("server_stopping")
         except StreamRefused as refusal:
             self.log.warning("stream_refused", reason=refusal.reason)
             await self.close()
             return False
-        past = await recall(self.ticket) if self.ticket.stream_number else []
         self.is_open = True
         self.bridge = self._make_bridge(agent, past)
         self.bridge.begin()
@@ -106,12 +108,9 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
             self.ticket = read_ticket(self._kwargs()["ticket"], self._kwargs()["call_sid"])
             if not get_admission().fits(self.ticket.call_sid, asyncio.get_running_loop().time()):
                 raise StreamRefused("process_full")
-            agent = await admit(self.ticket)
+            return await admit(self.ticket)
         except (TicketRefused, NotAdmitted) as refusal:
             raise StreamRefused(refusal.reason) from refusal
-        if not live.calls.accepting:  # since then: the server may leave without having seen this call
-            raise StreamRefused("server_stopping")
-        return agent
 
     def _make_bridge(self, agent: AgentSnapshot, past: list[PastTurn]) -> CallBridge:
         model = get_model()
