@@ -20,7 +20,7 @@ from django.utils.safestring import SafeString
 from businesses.admin import badge
 from businesses.local_time import date_and_minute, date_and_time
 from businesses.tenancy import AgentFilter, AnyModelAdmin, BusinessFilter, TenantAdmin
-from calls import conversation, dead_letters
+from calls import conversation, dead_letters, streams
 from calls.models import (
     TERMINAL_STATUSES,
     CallLog,
@@ -263,9 +263,11 @@ def ending(call: CallLog) -> SafeString | str:
 def call_page(call: Any) -> dict[str, Any]:
     """Return what the template of a call's page shows: facts as (name, value) and turns as conversation.TurnView."""
     zone = call.business.zone
-    turns = list(conversation.read(call.turns.order_by("turn_index"), call.started_at, zone))
+    told = {int(number): report["turns"] or 0 for number, report in call.streams.items()}
+    turns = list(conversation.read(call.turns.order_by("turn_index"), call.started_at, zone, told))
     is_over = call.status in TERMINAL_STATUSES
-    after = (call.expected_turns or 0) - (turns[-1].index + 1 if turns else 0)
+    last = streams.counts(turn.index for turn in turns).get(call.last_stream, 0)
+    after = told.get(call.last_stream, 0) - last
     return {
         "title": f"Call from {call.from_number or 'an unknown number'}",
         "subtitle": date_and_time(call.started_at or call.created_at, zone),
@@ -275,6 +277,7 @@ def call_page(call: Any) -> dict[str, Any]:
         "is_incomplete": is_over and not call.is_complete,
         "missing_turns": sum(turn.missing_before for turn in turns) + max(after, 0),
         "missing_after": max(after, 0),
+        "has_lost_stream": any(number not in told for number in range(call.last_stream)),
         "status_badge": status_badge(call),
         "ending": ending(call),
         # Somebody else's text: only an address of the web becomes a link.
@@ -300,5 +303,6 @@ def _facts(call: CallLog, zone: Any, turn_count: int) -> list[tuple[str, object]
         ("Ended", date_and_time(call.ended_at, zone) or "-"),
         ("Duration", conversation.minutes(call.duration_seconds)),
         ("Turns", turns),
+        *([("Resumed", "once" if call.last_stream == 1 else f"{call.last_stream} times")] if call.last_stream else []),
         ("Interruptions", call.interruptions),
     ]

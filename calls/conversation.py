@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Protocol
 
 from businesses.local_time import time_of_day
+from calls import streams
 
 
 class Turn(Protocol):
@@ -29,6 +30,9 @@ class TurnView:
     """One turn to be shown. Texts are as stored, unescaped; an empty note means there is nothing to remark."""
 
     index: int
+    number: int  # as people count: on over all streams of the call
+    is_first_of_stream: bool
+    resumes: bool  # it begins a further stream of the call
     missing_before: int  # turns that should stand before this one and are not here
     clock: str  # time of day in the business's zone, or empty
     offset: str  # since the start of the call, m:ss, or empty
@@ -41,17 +45,30 @@ class TurnView:
 
     @property
     def is_greeting(self) -> bool:
-        return self.index == 0 and not self.caller
+        return self.is_first_of_stream and not self.caller
 
 
-def read(turns: Iterable[Turn], started_at: datetime | None, zone: tzinfo) -> Iterator[TurnView]:
-    """Yield a view of each turn, in the order given. Times are shown in `zone`; offsets count from `started_at`."""
-    expected = 0
+def read(
+    turns: Iterable[Turn], started_at: datetime | None, zone: tzinfo, told: Mapping[int, int] | None = None
+) -> Iterator[TurnView]:
+    """Yield a view of each turn, in the order of their indices. Times are shown in `zone`; offsets count from
+    `started_at`. `told`: how many turns each stream of the call said it had, as far as it did."""
+    told = told or {}
+    stream = expected = before = 0
     for turn in turns:
+        here, place = streams.stream_of(turn.turn_index), streams.place_in_stream(turn.turn_index)
+        missing, resumes = 0, here != stream
+        if resumes:
+            had = max(expected, told.get(stream, 0))
+            missing = had - expected
+            before, stream, expected = before + had, here, 0
         heard, unheard = heard_and_unheard(turn)
         yield TurnView(
             index=turn.turn_index,
-            missing_before=max(turn.turn_index - expected, 0),
+            number=before + place,
+            is_first_of_stream=place == 0,
+            resumes=resumes,
+            missing_before=missing + max(place - expected, 0),
             clock=time_of_day(turn.started_at, zone),
             offset=_offset(turn.started_at, started_at),
             caller=turn.user_text.strip(),
@@ -61,7 +78,7 @@ def read(turns: Iterable[Turn], started_at: datetime | None, zone: tzinfo) -> It
             agent_note=_agent_note(turn),
             interruption=_interruption(turn),
         )
-        expected = turn.turn_index + 1
+        expected = place + 1
 
 
 def heard_and_unheard(turn: Turn) -> tuple[str, str]:
@@ -96,7 +113,7 @@ def _offset(moment: datetime | None, start: datetime | None) -> str:
 
 
 def _caller_note(turn: Turn) -> str:
-    if turn.user_text.strip() or turn.turn_index == 0:
+    if turn.user_text.strip() or streams.place_in_stream(turn.turn_index) == 0:
         return ""
     return "No transcript of what the caller said."
 

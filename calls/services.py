@@ -439,7 +439,8 @@ def _take_from_streams(call: CallLog) -> None:
     last = streams.reported(call.streams, call.last_stream)
     call.ended_reason = last["ended_reason"] if last is not None else ""
     counts = [report["turns"] for report in reports]
-    call.expected_turns = sum(counts) if last is not None and None not in counts else None
+    all_told = len(reports) == call.last_stream + 1 and None not in counts
+    call.expected_turns = sum(counts) if all_told else None
     call.interruptions = sum(report["interruptions"] for report in reports)
     sessions = [report["model_session_id"] for report in reports if report["model_session_id"]]
     call.model_session_id = sessions[-1] if sessions else ""

@@ -23,6 +23,8 @@ from simulators.carrier.stream import MediaStream
 
 # A pause in the agent's words up to this long still counts as speaking.
 BREATH_SECONDS = 0.4
+# A caller whose line falls silent in mid-sentence waits this long for somebody to speak, and then says it again.
+PATIENCE_SECONDS = 30.0
 
 
 class ScriptFailed(Exception):
@@ -143,14 +145,18 @@ class Person:
         return sounds[first:]
 
     async def _say(self, name: str, *, only_ms: int = 0, interrupting: bool = False) -> None:
-        stream = await self._line.tick()
         clip = self._clips(name)
-        stream.mouth.say(clip, only_ms=only_ms, interrupting=interrupting)
-        self._tell(f'caller {"interrupts" if interrupting else "says"}: "{clip.text}"')
-        while stream.mouth.speaking:
-            if not await stream.tick():
-                raise ScriptFailed(f"{self.where()}: the stream ended while the caller spoke")
-        self._since = self._loop.time()
+        while True:
+            stream = await self._line.tick()
+            stream.mouth.say(clip, only_ms=only_ms, interrupting=interrupting)
+            self._tell(f'caller {"interrupts" if interrupting else "says"}: "{clip.text}"')
+            while stream.mouth.speaking and await stream.tick():
+                pass
+            self._since = self._loop.time()
+            if not stream.ended:
+                return
+            self._tell("the line falls silent while the caller speaks")
+            await self._within(round(PATIENCE_SECONDS * 1000), self._agent_done(BREATH_SECONDS))
 
     async def _press(self, step: Press) -> None:
         for digit in step.digits:

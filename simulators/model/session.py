@@ -165,6 +165,9 @@ class Session:
                 core.complain("ran_interrupted_call", "A call that was interrupted must not be run.", item["type"])
             if answered:
                 core.complain("second_output", "A second output for one call.", item["type"])
+        if item["type"] == "message":
+            text = " ".join(part["text"] for part in item["content"] if part.get("text"))
+            core.note("written", item_id=item["id"], role=item["role"], text=text)
         self._speaker.unanswered.heard += self._speaker.understand(item)
         for kind in ("conversation.item.added", "conversation.item.done"):
             core.emit({"type": kind, "previous_item_id": before, "item": item})

@@ -53,6 +53,7 @@ def make_calls(version: AgentVersion) -> dict[str, CallLog]:
             duration_seconds=None if name == "live" else 75,
             ended_reason="" if name == "live" else "caller_hung_up",
             expected_turns=expected,
+            streams={} if expected is None else {"0": {"turns": expected}},
             is_complete=complete,
         )
         ConversationTurn.objects.bulk_create(

@@ -52,6 +52,7 @@ def make_world(word: str, digit: int) -> World:
         ended_at=STARTED + timedelta(seconds=75),
         duration_seconds=75,
         expected_turns=1,
+        streams={"0": {"turns": 1}},
         is_complete=True,
     )
     turn = ConversationTurn.objects.create(call=call, turn_index=0, bot_reply=f"{word} greeting")

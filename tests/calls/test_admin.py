@@ -201,7 +201,7 @@ class PageTest(CallsCase):
         self.assertNotIn("still going on", page)
 
     def test_an_incomplete_call_says_what_that_means_and_where_turns_are_missing(self) -> None:
-        call = self.call(expected_turns=6)
+        call = self.call(expected_turns=6, streams={"0": {"turns": 6}})
         self.turn(call, 0, bot_reply="Hello")
         self.turn(call, 3, user_text="Hi", bot_reply="Hello")
         page = self.page(call)
@@ -211,6 +211,24 @@ class PageTest(CallsCase):
         self.assertIn("2 of 6", page)
         unknown = self.page(self.call())
         self.assertIn("Its final report has not arrived", unknown)
+
+    def test_a_call_that_was_resumed_reads_as_one_and_says_where_it_broke(self) -> None:
+        call = self.call(last_stream=1, streams={"1": {"turns": 3}}, ended_reason="caller_hung_up")
+        for index, said in ((0, "Hello"), (1, "At nine"), (10_000, "Sorry, we were cut off"), (10_002, "Bye")):
+            self.turn(call, index, user_text="Hm" if index % 10_000 else "", bot_reply=said)
+        page = self.page(call)
+        self.assertEqual(page.count("The call went on in a new stream."), 1)
+        self.assertLess(page.index("At nine"), page.index("The call went on in a new stream."))
+        self.assertIn("1 of its turns has not arrived", page)
+        for label in ("Greeting", "Turn 1", "Resumed", "Turn 4"):
+            self.assertIn(f">{label}</a>", page)
+        CallLog.objects.filter(pk=call.pk).update(streams={"1": {"turns": 2}})
+        call.turns.filter(turn_index=10_002).update(turn_index=10_001)
+        self.assertIn("The server process that carried it died in the middle.", self.page(call))
+        CallLog.objects.filter(pk=call.pk).update(streams={"0": {"turns": 4}, "1": {"turns": 2}})
+        page = self.page(call)
+        self.assertIn("2 turns missing here", page)
+        self.assertIn(">Turn 5</a>", page)
 
     def test_a_call_that_goes_on_says_so(self) -> None:
         page = self.page(self.call(status="in-progress"))
