@@ -123,6 +123,7 @@ class Rig:
             "TWILIO_ACCOUNT_SID": ACCOUNT_SID,
             "TWILIO_AUTH_TOKEN": self.auth_token,
             "OPENAI_API_KEY": self.model_key,
+            "DRAIN_SECONDS": "5",  # so that some calls outlast a web process that is asked to stop
         }
         if self.obvious:
             self.run_to_end("-m", "tests.chaos.obvious", "tables")
