@@ -6,6 +6,8 @@ import time
 from typing import ClassVar
 from unittest import mock
 
+from django.db import connection
+
 from calls.models import CallLog
 from simulators.carrier.ledger import CallLedger
 from tests.calls.support import a_business
@@ -18,14 +20,21 @@ CALLS_AT_ONCE = 3
 FASTER = 0.2  # what is only waited for: sentences, pauses, the call that was put through
 
 
+def make_businesses() -> None:
+    """One of each kind, with one line."""
+    try:
+        for when_busy, number in NUMBERS.items():
+            a_business(number, name=when_busy, when_busy=when_busy, max_calls=1, forwarding_number=FORWARD_TO)
+    finally:
+        connection.close()  # this thread's own: it would be in the way when the database is removed
+
+
 class MoreCallersThanLines(SystemTestCase):
     ledgers: ClassVar[dict[str, list[CallLedger]]]
 
     @classmethod
     async def place_calls(cls) -> None:
-        for when_busy, number in NUMBERS.items():
-            fields = {"when_busy": when_busy, "max_calls": 1, "forwarding_number": FORWARD_TO}
-            await asyncio.to_thread(a_business, number, name=when_busy, **fields)
+        await asyncio.to_thread(make_businesses)
         at_once = {
             when_busy: asyncio.gather(*(cls.place("greeting-only", number, time_scale=FASTER) for _ in range(calls)))
             for (when_busy, number), calls in zip(NUMBERS.items(), (CALLS_AT_ONCE, CALLS_AT_ONCE, 2), strict=True)

@@ -71,6 +71,8 @@ class JudgementTest(SimpleTestCase):
 
 
 class AskingTest(SimpleTestCase):
+    databases = "__all__"
+
     def check(self, url: str) -> list[str]:
         with override_settings(REDIS_URL=url):
             return ids(checks.check_servers())
