@@ -40,14 +40,15 @@ class Command(BaseCommand):
         parser.add_argument("--port", type=int, default=8000, help="Port; 0 takes a free one (default: %(default)s).")
 
     def handle(self, *args: Any, host: str, port: int, **options: Any) -> None:
+        from voiceagent import checks
+
+        checks.before_start()
         # Imported here: loading them installs an event loop and takes a second, which other commands need not pay.
         from daphne.endpoints import build_endpoint_description_strings
         from daphne.server import Server, twisted_loop
 
-        from voiceagent import checks
         from voiceagent.asgi import application
 
-        checks.before_start()
         server: Any = Server(
             application,
             endpoints=build_endpoint_description_strings(host=host, port=port),
