@@ -12,7 +12,7 @@ from typing import TypeVar
 from django.db import Error as DatabaseUnwell
 from redis.exceptions import RedisError
 
-from businesses.models import AgentVersion, Business, PhoneNumber, WhenBusy
+from businesses.models import Business, PhoneNumber, WhenBusy
 from businesses.snapshots import AgentSnapshot
 from calls import live_calls
 from calls.models import TERMINAL_STATUSES, CallLog, EndedReason
@@ -131,16 +131,14 @@ def _live_calls(business: Business) -> frozenset[str]:
 def _aftermath(call_sid: str, dialled: str) -> Aftermath:
     related = ("business", "agent_version__agent__business")
     call = CallLog.objects.select_related(*related).filter(call_sid=call_sid).first()
-    version: AgentVersion | None = call.agent_version if call is not None else None
-    if call is not None:
-        business = call.business
-    else:
-        number = PhoneNumber.objects.select_related("business", "agent__business").filter(number=dialled).first()
-        if number is None:
-            return Aftermath()
-        business = number.business
-        if number.agent.business_id == business.pk:
+    business, version = (call.business, call.agent_version) if call is not None else (None, None)
+    if version is None:  # the row is not there yet, or only the carrier's word of the call
+        number = PhoneNumber.objects.select_related("business", "agent").filter(number=dialled).first()
+        business = business or (number.business if number is not None else None)
+        if number is not None and number.business_id == number.agent.business_id == getattr(business, "pk", None):
             version = number.agent.published_version()
+    if business is None:
+        return Aftermath()
     return Aftermath(
         is_over=call is not None and call.status in TERMINAL_STATUSES,
         ended_reason=call.ended_reason if call is not None else "",

@@ -170,7 +170,7 @@ def finalize_call_log(
             if reached in TERMINAL_STATUSES:
                 _ended(call, over_at)
             _fill_empty(call, {"recording_url": facts.url(recording_url)})
-            call.streams = {**call.streams, str(number): _merged(call.streams.get(str(number)), report)}
+            call.streams = {**call.streams, str(number): streams.merged(call.streams.get(str(number)), report)}
             for turn in all_turns:
                 _started(call, turn.started_at)
             _put_turns(call, all_turns)
@@ -381,16 +381,6 @@ def _forget_reaper(call: CallLog) -> None:
     if call.reaped_at is not None:
         call.reaped_at = None
         call.ended_reason = call.transcript = ""
-
-
-def _merged(old: Mapping[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
-    """Two reports of one stream: the larger numbers, and the first word there was."""
-    if old is None:
-        return new
-    numbers = {name: max(old[name], new[name]) for name in ("seconds", "interruptions")}
-    words = {name: old[name] or new[name] for name in ("ended_reason", "model_session_id")}
-    turns = max((count for count in (old["turns"], new["turns"]) if count is not None), default=None)
-    return {"turns": turns, **numbers, **words}
 
 
 def _put_turns(call: CallLog, turns: Sequence[facts.Turn]) -> bool:

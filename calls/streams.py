@@ -48,3 +48,13 @@ def has_no_gap(indices: Iterable[int]) -> bool:
 def reported(streams: Mapping[str, Mapping[str, Any]], number: int) -> Mapping[str, Any] | None:
     """What a stream said of itself when it ended; None when it has not (CallLog.streams has JSON's keys)."""
     return streams.get(str(number))
+
+
+def merged(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> dict[str, Any]:
+    """Two reports of one stream (services.finalize_call_log): the larger numbers, and the first word there was."""
+    if old is None:
+        return dict(new)
+    numbers = {name: max(old[name], new[name]) for name in ("seconds", "interruptions")}
+    words = {name: old[name] or new[name] for name in ("ended_reason", "model_session_id")}
+    turns = max((count for count in (old["turns"], new["turns"]) if count is not None), default=None)
+    return {"turns": turns, **numbers, **words}

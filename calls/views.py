@@ -199,21 +199,28 @@ def stream_ended(request: HttpRequest, call_sid: str) -> HttpResponse:
     reason = reason or aftermath.ended_reason
     if reason in _ENDED_NORMALLY or (aftermath.is_over and not reason):
         return _twiml(twilio.hang_up())
-    agent = aftermath.agent
-    if agent is not None and not aftermath.is_over and _may_resume(reason, number):
-        # A call in progress has its line already: it is only asked whether this process can carry it.
-        refusal = admission.admit(call_sid, agent.business_id, time.monotonic())
-        if not refusal:
-            return _resume(request, call_sid, agent, number + 1)
-        if held < MAX_MOVES:
-            logger.warning("no room for a call", extra={"call_sid": call_sid, "reason": refusal, "held": held})
-            return _come_again(request, number, held)
-    logger.warning(
-        "caller was cut off",
-        extra={"call_sid": call_sid, "reason": reason or "unknown", "forwarded": bool(aftermath.forwarding_number)},
-    )
-    if aftermath.forwarding_number:
-        return _twiml(twilio.forward_to(aftermath.forwarding_number))
+    return _resumed(request, call_sid, reason, aftermath) or _handed_to_a_person(call_sid, reason, aftermath)
+
+
+def _resumed(request: HttpRequest, call_sid: str, reason: str, aftermath: Aftermath) -> HttpResponse | None:
+    """The way to a new stream of the call; None when there is none, or it would be of no use."""
+    number, held, agent = _stream_number(request), _times_held(request), aftermath.agent
+    if agent is None or aftermath.is_over or not _may_resume(reason, number):
+        return None
+    # A call in progress has its line already: it is only asked whether this process can carry it.
+    refusal = admission.admit(call_sid, agent.business_id, time.monotonic())
+    if not refusal:
+        return _resume(request, call_sid, agent, number + 1)
+    logger.warning("no room for a call", extra={"call_sid": call_sid, "reason": refusal, "held": held})
+    return _come_again(request, number, held) if held < MAX_MOVES else None
+
+
+def _handed_to_a_person(call_sid: str, reason: str, aftermath: Aftermath) -> HttpResponse:
+    number = aftermath.forwarding_number
+    extra = {"call_sid": call_sid, "reason": reason or "unknown", "forwarded": bool(number)}
+    logger.warning("caller was cut off", extra=extra)
+    if number:
+        return _twiml(twilio.forward_to(number))
     return _twiml(twilio.say_and_hang_up(phrase("cut_off", aftermath.language), aftermath.language))
 
 
