@@ -134,9 +134,10 @@ def _aftermath(call_sid: str, dialled: str) -> Aftermath:
     business, version = (call.business, call.agent_version) if call is not None else (None, None)
     if version is None:  # the row is not there yet, or only the carrier's word of the call
         number = PhoneNumber.objects.select_related("business", "agent").filter(number=dialled).first()
-        business = business or (number.business if number is not None else None)
-        if number is not None and number.business_id == number.agent.business_id == getattr(business, "pk", None):
-            version = number.agent.published_version()
+        if number is not None:
+            business = business or number.business
+            if number.business == business and number.agent.business_id == business.pk:
+                version = number.agent.published_version()
     if business is None:
         return Aftermath()
     return Aftermath(
