@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -9,10 +10,11 @@ import shutil
 import sys
 from collections import Counter
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import hypothesis
 from django.conf import settings
+from django.core.cache import caches
 from django.test import runner as django_runner
 from django.test.runner import DiscoverRunner, ParallelTestSuite
 
@@ -39,8 +41,12 @@ hypothesis.settings.load_profile("unhurried")
 
 
 def neighbour(redis_url: str, distance: int) -> str:
-    """The URL of the database so many numbers after the one in this URL (redis://host:6379/9, 1 -> .../10)."""
+    """The URL of the database so many numbers after the one in this URL (redis://host:6379/9, 1 -> .../10;
+    unix://path?db=0, 1 -> ...?db=1)."""
     parts = urlsplit(redis_url)
+    if parts.scheme == "unix":
+        number = int(dict(parse_qsl(parts.query)).get("db", "0"))
+        return parts._replace(query=f"db={number + distance}").geturl()
     return parts._replace(path=f"/{int(parts.path.strip('/') or 0) + distance}").geturl()
 
 
@@ -50,11 +56,18 @@ def init_worker(*arguments: Any) -> None:
     The workers that its end-to-end tests start would take another process's jobs otherwise.
     """
     django_runner._init_worker(*arguments)  # type: ignore[attr-defined]
+    number: int = django_runner._worker_id  # type: ignore[attr-defined]
     if url := os.environ.get("REDIS_URL"):
-        os.environ["REDIS_URL"] = neighbour(url, django_runner._worker_id)  # type: ignore[attr-defined]
+        os.environ["REDIS_URL"] = neighbour(url, number)
+    # Tests clear the cache, and must not clear another process's.
+    caches.settings["default"]["LOCATION"] = neighbour(settings.REDIS_URL, number)
+    with contextlib.suppress(AttributeError):  # the first process may have used it before the fork
+        del caches["default"]
 
 
 class Suite(ParallelTestSuite):
+    """The classes that place real calls come first: they mostly wait, and the others fill the time."""
+
     init_worker = init_worker  # Django takes it as a plain function, too
 
 

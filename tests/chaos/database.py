@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 
 from tests.chaos.judge import CallRow, TurnRow
-from tests.chaos.proxy import Proxy
+from tests.chaos.proxy import Mode, Proxy
 from tests.e2e.processes import Child, free_port, wait_until
 
 PROGRAMS = Path("/usr/lib/postgresql/15/bin")
@@ -59,8 +59,17 @@ class Postgres:
         with psycopg.connect(f"postgres://postgres@127.0.0.1:{self.port}/postgres", autocommit=True) as connection:
             connection.execute("CREATE DATABASE chaos")
         self.direct_url = f"postgres://postgres@127.0.0.1:{self.port}/chaos"
-        self.proxy = Proxy(self.port)
-        self.url = f"postgres://postgres:@127.0.0.1:{self.proxy.port}/chaos"
+        self.proxies = {name: Proxy(self.port) for name in ("web", "worker")}
+        self.url = self._url("web")
+        self.worker_url = self._url("worker")
+
+    def _url(self, whose: str) -> str:
+        address = f"127.0.0.1:{self.proxies[whose].port}"
+        return f"postgres://postgres:@{address}/chaos?application_name={whose}"
+
+    def use(self, mode: Mode) -> None:
+        for proxy in self.proxies.values():
+            proxy.use(mode)
 
     def start(self) -> None:
         command = [*self._as_user, str(PROGRAMS / "postgres"), "-D", str(self._data)]
@@ -75,11 +84,11 @@ class Postgres:
     def freeze(self) -> None:
         """Every process of the cluster: each session is one, with a process group of its own."""
         os.kill(self.server.process.pid, signal.SIGSTOP)
-        for pid in _children(self.server.process.pid):
+        for pid in children(self.server.process.pid):
             os.kill(pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        for pid in (*_children(self.server.process.pid), self.server.process.pid):
+        for pid in (*children(self.server.process.pid), self.server.process.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
 
@@ -89,8 +98,26 @@ class Postgres:
             connection.execute(f"ALTER SYSTEM SET default_transaction_read_only = {'on' if on else 'off'}")
             connection.execute("SELECT pg_reload_conf()")
 
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Another session holds the tables of calls."""
+        with psycopg.connect(self.direct_url) as connection:
+            connection.execute("LOCK TABLE calls_calllog, calls_conversationturn IN ACCESS EXCLUSIVE MODE")
+            yield
+            connection.rollback()
+
+    def is_waiting(self, whose: str) -> bool:
+        """Whether somebody of that name waits for another session's lock."""
+        asked = "SELECT 1 FROM pg_stat_activity WHERE application_name = %s AND wait_event_type = 'Lock' LIMIT 1"
+        return bool(self.query(asked, [whose]))
+
+    def sweep_is_alone(self) -> bool:
+        """Whether a sweep holds its lock."""
+        return bool(self.query("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted LIMIT 1"))
+
     def close(self) -> None:
-        self.proxy.close()
+        for proxy in self.proxies.values():
+            proxy.close()
         if self.server.is_alive():
             self.thaw()
             self.stop()
@@ -114,7 +141,7 @@ class Sqlite:
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / "chaos.sqlite3"
-        self.url = self.direct_url = f"sqlite:///{self._path}"
+        self.url = self.worker_url = self.direct_url = f"sqlite:///{self._path}"
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with contextlib.closing(sqlite3.connect(self._path, timeout=10)) as connection:
@@ -194,7 +221,7 @@ def _as_postgres() -> list[str]:
     return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "--pdeathsig", "TERM"]
 
 
-def _children(pid: int) -> Iterator[int]:
+def children(pid: int) -> Iterator[int]:
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError):
             fields = path.read_text().rpartition(")")[2].split()

@@ -26,6 +26,9 @@ class Proxy:
     def __init__(self, *upstreams: int) -> None:
         self.upstreams = list(upstreams)  # ports on 127.0.0.1; one that refuses is passed over
         self.delay_seconds = 0.2
+        self.trapped = threading.Event()
+        self._needles: tuple[bytes, ...] = ()
+        self._let_through = False
         self._mode: Mode = "pass"
         self._turn = 0
         self._writers: set[asyncio.StreamWriter] = set()
@@ -40,6 +43,16 @@ class Proxy:
     def use(self, mode: Mode) -> None:
         self._do(self._use(mode))
 
+    def trap(self, *needles: bytes, let_through: bool = False) -> None:
+        """From now on, on the way to the server, whoever sends a piece with all the needles in it is held there, until
+        `release` resets the connection. `let_through`: the piece still arrives. `trapped` is set when it happens."""
+        self.trapped.clear()
+        self._needles, self._let_through = needles, let_through
+
+    def release(self) -> None:
+        self._needles = ()
+        self._do(self._release())
+
     def close(self) -> None:
         if self._thread.is_alive():
             self._do(self._close())
@@ -52,8 +65,13 @@ class Proxy:
     async def _listen(self) -> None:
         self._moving = asyncio.Event()
         self._moving.set()
+        self._released = asyncio.Event()
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _release(self) -> None:
+        self._released.set()
+        self._released = asyncio.Event()
 
     async def _use(self, mode: Mode) -> None:
         self._mode = mode
@@ -88,7 +106,7 @@ class Proxy:
                 _reset(writer)
                 return
             self._writers.add(upstream[1])
-            ways = (self._pipe(reader, upstream[1]), self._pipe(upstream[0], writer))
+            ways = (self._pipe(reader, upstream[1], to_server=True), self._pipe(upstream[0], writer))
             await asyncio.gather(*ways, return_exceptions=True)
             self._writers.discard(upstream[1])
             upstream[1].close()
@@ -107,7 +125,9 @@ class Proxy:
                 return await asyncio.open_connection("127.0.0.1", ports[(self._turn + number) % len(ports)])
         return None
 
-    async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pipe(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, to_server: bool = False
+    ) -> None:
         try:
             while data := await reader.read(CHUNK):
                 await self._moving.wait()
@@ -118,6 +138,9 @@ class Proxy:
                     await writer.drain()
                     _reset(writer)
                     return
+                if to_server and self._needles and all(needle in data for needle in self._needles):
+                    await self._hold(data, writer)
+                    return
                 writer.write(data)
                 await writer.drain()
         except OSError:
@@ -125,6 +148,17 @@ class Proxy:
         finally:
             with contextlib.suppress(OSError, RuntimeError):
                 writer.close()
+
+
+    async def _hold(self, data: bytes, writer: asyncio.StreamWriter) -> None:
+        if self._let_through:
+            writer.write(data)
+            await writer.drain()
+        self._needles = ()  # one is enough
+        released = self._released
+        self.trapped.set()
+        await released.wait()
+        _reset(writer)
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

