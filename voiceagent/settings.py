@@ -46,6 +46,8 @@ TWILIO_IS_SIMULATED = not TWILIO_ACCOUNT_SID and not TWILIO_AUTH_TOKENS
 if TWILIO_IS_SIMULATED:
     TWILIO_ACCOUNT_SID = embedded.demo_account_sid(VAR_DIR)
     TWILIO_AUTH_TOKENS = [embedded.secret("twilio_auth_token", VAR_DIR)]
+# Of the addresses we name in TwiML: two retries, after whatever went wrong, within Twilio's 15 s.
+TWILIO_CONNECTION_OVERRIDES = env.str("TWILIO_CONNECTION_OVERRIDES", default="rc=2&rp=all&ct=2000&rt=5000")
 TWILIO_API_URL = env.str("TWILIO_API_URL", default="").rstrip("/")  # empty: api.twilio.com
 RECONCILE_CALLS = env.bool("RECONCILE_CALLS", default=not TWILIO_IS_SIMULATED)
 RECONCILE_HOUR = env.int("RECONCILE_HOUR", default=3)  # UTC

@@ -66,7 +66,7 @@ def answer_with_stream(*, call_sid: str, ticket: str, token: str, stream_number:
     """Connect the caller to our media stream. Whatever ends the stream, Twilio then asks stream-ended what comes next:
     by `action`, and by the redirect if it should ever go on to the following verb. The address says which of the call's
     streams has ended, so that whoever answers knows it without having been told."""
-    after = f"{settings.PUBLIC_URL}/twilio/stream-ended/?stream={stream_number}"
+    after = with_retries(f"{settings.PUBLIC_URL}/twilio/stream-ended/?stream={stream_number}")
     connect = Connect(action=after, method="POST")
     stream = connect.stream(url=f"{stream_origin()}/media/stream/{call_sid}/{ticket}/")
     stream.parameter(name="token", value=token)
@@ -74,6 +74,13 @@ def answer_with_stream(*, call_sid: str, ticket: str, token: str, stream_number:
     response.append(connect)
     response.redirect(after, method="POST")
     return str(response)
+
+
+def with_retries(address: str) -> str:
+    """The address with Twilio's connection overrides: a request that met a process which was just dying is sent again,
+    perhaps to another one, instead of costing the caller the call. It is not signed over."""
+    overrides: str = settings.TWILIO_CONNECTION_OVERRIDES
+    return f"{address}#{overrides}" if overrides else address
 
 
 def say_and_hang_up(text: str, language: str = "en") -> str:
@@ -90,7 +97,7 @@ def hold_and_come_again(address: str, seconds: int, text: str = "", language: st
     if text:
         response.say(_for_xml(text), language=_say_language(language))
     response.pause(length=seconds)
-    response.redirect(address, method="POST")
+    response.redirect(with_retries(address), method="POST")
     return str(response)
 
 

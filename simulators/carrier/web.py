@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 from simulators.carrier import signing
 from simulators.carrier.ledger import WebRequest
 from simulators.carrier.settings import Settings
 
 MAX_REDIRECTS = 5
+TOTAL_SECONDS = 15.0  # of a request with all its retries
 MAX_BODY = 1_000_000
 # What the proxy in front of the server adds. The address is of the range kept for documentation.
 FORWARDED = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.10"}
@@ -35,6 +36,39 @@ class Answer:
     @property
     def ok(self) -> bool:
         return self.status is not None and 200 <= self.status < 300
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """How often, and after what, a request is sent again: the URL's fragment says so, as in `#rc=2&rp=all`
+    (usage/webhooks/webhooks-connection-overrides). Without one: once, if the connection failed."""
+
+    count: int = 1
+    policy: frozenset[str] = frozenset({"ct"})
+
+    def wanted(self, answer: Answer, already: int) -> bool:
+        if answer.ok or already >= self.count or answer.error == "not of the public origin":
+            return False
+        if answer.status is not None:
+            kind = f"{answer.status // 100}xx"
+        else:
+            kind = "ct" if answer.error == "unreachable" else "rt"
+        return "all" in self.policy or kind in self.policy
+
+
+def retries(url: str) -> Retries:
+    """Raise ValueError for a fragment that Twilio would not take (error 11243)."""
+    given = dict(parse_qsl(urlsplit(url).fragment, keep_blank_values=True))
+    policy = frozenset(given.get("rp", "ct").split(","))
+    if not policy <= {"ct", "rt", "4xx", "5xx", "all"}:
+        raise ValueError(f"rp={given['rp']}")
+    count = int(given.get("rc", "1"))
+    if not 0 <= count <= 5:
+        raise ValueError(f"rc={count}")
+    for name, most in (("ct", 10_000), ("rt", 15_000), ("tt", 15_000)):
+        if not 100 <= int(given.get(name, "100")) <= most:
+            raise ValueError(f"{name}={given[name]}")
+    return Retries(count, policy)
 
 
 @dataclass(slots=True)
@@ -62,14 +96,22 @@ class WebClient:
         token: str = "",
         signature: str = "right",
     ) -> Answer:
-        """One webhook by Twilio's rules: one retry if the connection failed, redirects followed by a bare GET."""
+        """One webhook by Twilio's rules: retries as the URL says, redirects followed by a bare GET."""
         record = WebRequest(kind, method, url, dict(params), token or str(uuid.uuid4()), signature, _now())
         log.append(record)
         started = time.monotonic()
+        try:
+            again = retries(url)
+        except ValueError as error:
+            record.error = f"11243 invalid connection override {error}"
+            return Answer(url, None, error=record.error)
         answer = await self._once(method, url, params, record)
-        if answer.error == "unreachable":
-            record.notes.append("connection failed, tried again")
+        sent = 1
+        while again.wanted(answer, sent - 1) and time.monotonic() - started < TOTAL_SECONDS:
+            why = "connection failed" if answer.error == "unreachable" else str(answer.status or answer.error)
+            record.notes.append(f"{why}, tried again")
             answer = await self._once(method, url, params, record)
+            sent += 1
         for _ in range(MAX_REDIRECTS):
             if answer.status not in {301, 302, 303, 307, 308} or not answer.location:
                 break

@@ -116,20 +116,27 @@ class ShapesTest(SimpleTestCase):
             self.assertFalse(twilio.is_our_account(""))
 
 
-@override_settings(PUBLIC_URL="https://agent.example.com")
+@override_settings(PUBLIC_URL="https://agent.example.com", TWILIO_CONNECTION_OVERRIDES="rc=2&rp=all")
 class TwimlTest(SimpleTestCase):
     def test_a_call_is_connected_and_what_comes_next_is_asked_for(self) -> None:
         document = ElementTree.fromstring(
             twilio.answer_with_stream(call_sid=CALL_SID, ticket="tic.ket", token="tok", stream_number=1)
         )
         connect, redirect = list(document)
-        after = "https://agent.example.com/twilio/stream-ended/?stream=1"
+        after = "https://agent.example.com/twilio/stream-ended/?stream=1#rc=2&rp=all"
         self.assertEqual(connect.attrib, {"action": after, "method": "POST"})
         (stream,) = list(connect)
         self.assertEqual(stream.attrib, {"url": f"wss://agent.example.com/media/stream/{CALL_SID}/tic.ket/"})
         self.assertEqual([child.attrib for child in stream], [{"name": "token", "value": "tok"}])
         self.assertEqual((redirect.tag, redirect.text), ("Redirect", after))
         self.assertEqual(redirect.attrib, {"method": "POST"})
+
+    def test_a_caller_on_hold_comes_again_and_so_does_a_request_that_failed(self) -> None:
+        document = ElementTree.fromstring(twilio.hold_and_come_again("https://agent.example.com/x/?held=1", 2))
+        self.assertEqual([child.tag for child in document], ["Pause", "Redirect"])
+        self.assertEqual(document[1].text, "https://agent.example.com/x/?held=1#rc=2&rp=all")
+        with override_settings(TWILIO_CONNECTION_OVERRIDES=""):
+            self.assertEqual(twilio.with_retries("https://agent.example.com/"), "https://agent.example.com/")
 
     def test_hostile_text_stays_text(self) -> None:
         hostile = '</Say><Dial>+1900</Dial>\x00\x0b\x1f\ufffe\ud800 & "it\'s"\n'

@@ -42,7 +42,9 @@ class WrittenAtOnce:
         services.finalize_call_log(**arguments)
 
 
-@override_settings(PUBLIC_URL=ORIGIN, TWILIO_ACCOUNT_SID=ACCOUNT_SID, TWILIO_AUTH_TOKENS=["secret"])
+@override_settings(
+    PUBLIC_URL=ORIGIN, TWILIO_ACCOUNT_SID=ACCOUNT_SID, TWILIO_AUTH_TOKENS=["secret"], TWILIO_CONNECTION_OVERRIDES=""
+)
 class WebhookTest(TransactionTestCase):
     """TransactionTestCase: the views look rows up in other threads."""
 
