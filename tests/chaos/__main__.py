@@ -39,7 +39,7 @@ def main() -> int:
     chosen = options()
     faults = [shortened(fault) for fault in FAULTS if fault.in_short] if chosen.short else list(FAULTS)
     if chosen.only:
-        faults = [fault for fault in FAULTS if any(name.lower() in fault.name.lower() for name in chosen.only)]
+        faults = [fault for fault in faults if any(name.lower() in fault.name.lower() for name in chosen.only)]
     if chosen.list or not faults:
         main_say("\n".join(fault.name for fault in FAULTS))
         return 0 if chosen.list else 2
@@ -58,7 +58,7 @@ def main() -> int:
             ["python -m tests.chaos", *words, *([] if "--seed" in words else ["--seed", str(chosen.seed)])]
         )
         report.write(section, command, database, results)
-    return 0 if all(result.skipped or result.verdict.is_clean for result in results) else 1
+    return 0 if all(result.is_as_promised for result in results) else 1
 
 
 def _run(rig: Rig, faults: list[Fault], chance: random.Random, soak: float | None) -> list[Result]:
@@ -85,7 +85,12 @@ def _endless(faults: list[Fault], chance: random.Random, until: float) -> Iterat
 def _line(result: Result) -> str:
     settled = "not settled" if result.settled is None else f"settled in {result.settled:.1f} s"
     turns = result.live_turns + result.fact_turns
-    return f"{result.name}: {result.calls} calls, {turns} turns, {result.cut} cut, {settled}, left {result.left}"
+    if result.missed:
+        settled += f"; DID NOT COME ABOUT: {result.missed}"
+    loop = f"loop {result.loop_ms} ms, ours {result.own_ms}"
+    return (
+        f"{result.name}: {result.calls} calls, {turns} turns, {result.cut} cut, {settled}, {loop}, left {result.left}"
+    )
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

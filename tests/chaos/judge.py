@@ -26,7 +26,8 @@ class Turn:
 class Expected:
     """One call by the ledgers. `business_id` 0: not known. `whole`: no part of it was killed, so it must be complete.
 
-    `exact`: every turn stands at its index; else (several streams of one call) only the order counts.
+    `exact`: every turn stands at its index; else (several streams of one call, each with a block of indices of its own)
+    the order of the indices counts.
     """
 
     call_sid: str
@@ -123,6 +124,9 @@ def _judge_call(call: Expected, row: CallRow, verdict: Verdict) -> None:
         missing = Counter(wanted) - Counter(said)
         spare = sum(not turn.promised for turn in call.turns.values())
         verdict.note("lost", sid, max(0, missing.total() - spare), "turns")
+        # What was being said when its process was killed may stand there as far as it was known.
+        strange = [turn for turn in said if turn not in set(wanted)]
+        verdict.note("wrong_text", sid, max(0, len(strange) - spare), "turns")
     repeated = Counter(said) - Counter(wanted)
     verdict.note("doubled", sid, sum(number for turn, number in repeated.items() if turn in set(wanted)), "turns")
     # Each in its first place, whatever is missing or doubled: is what remains still in the order of the ledger?

@@ -24,6 +24,7 @@ SCRIPT = Script(
     (Listen(600), Say("ask-hours"), Listen(600), Say("ask-saturday"), Listen(600), HangUp()),
     "caller",
 )
+SHORT_SCRIPT = Script("chaos-short", (Listen(600), Say("ask-hours"), Listen(600), HangUp()), "caller")
 # From the end of what the model generated to the moment it has been heard and its turn written down, at most.
 WRITTEN_SECONDS = 2.0
 
@@ -33,17 +34,20 @@ Fact = dict[str, Any]
 class LiveCalls:
     """Places `count` calls evenly over `seconds`, one to each line, in a thread of its own."""
 
-    def __init__(self, rig: Rig, count: int, seconds: float, line: Line, status_events: tuple[str, ...]) -> None:
+    def __init__(self, rig: Rig, count: int, seconds: float, line: Line, script: Script) -> None:
         self._settings = Settings(
             public_url=PUBLIC_URL,
             account_sid=ACCOUNT_SID,
             auth_token=rig.auth_token,
             connect_to=("127.0.0.1", rig.balancer.port),
-            status_path="/twilio/status/",
+            # As docs/going-live.md has them: asked again when a process dies while it is asked.
+            voice_path="/twilio/voice/#rc=2&rp=all",
+            status_path="/twilio/status/#rc=2&rp=all",
             faults=line,
-            status_events=status_events,
+            status_events=("initiated", "ringing", "answered", "completed"),
             max_call_seconds=90,
         )
+        self._script = script
         self._count, self._gap = count, seconds / max(1, count)
         self.ledgers: list[CallLedger] = []
         self._thread = threading.Thread(target=lambda: asyncio.run(self._place()), name="carrier", daemon=True)
@@ -62,7 +66,7 @@ class LiveCalls:
 
     async def _one(self, carrier: Carrier, line: int) -> CallLedger:
         await asyncio.sleep(line * self._gap)
-        return await carrier.place_call(SCRIPT, from_=CALLER, to=seed.number_of(line))
+        return await carrier.place_call(self._script, from_=CALLER, to=seed.number_of(line))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,22 @@ def longest_under_run_ms(ledgers: Sequence[CallLedger]) -> float:
         for gap in stretch.under_runs_ms
     ]
     return max(gaps, default=0.0)
+
+
+def latest_hearing_ms(rig: Rig, ledgers: Sequence[CallLedger], facts_before: int) -> float:
+    """How long after the end of the caller's words, by the carrier's clock, the model knew them, at most. Its own
+    pause, the same in each, is in it: so the row without a fault is the measure. Calls of one stream only."""
+    sessions = _sessions(model_facts(rig.model_ledger)[facts_before:])
+    late = [0.0]
+    for line, ledger in enumerate(ledgers):
+        mine = [facts for facts in sessions.values() if _line(facts) == line]
+        if len(mine) != 1 or len(ledger.streams) != 1 or not ledger.stream.opened_at:
+            continue
+        began = datetime.fromisoformat(ledger.stream.opened_at).timestamp()
+        heard = [float(fact["at"]) for fact in mine[0] if fact["fact"] == "heard"]
+        ends = [said.speech_end_ms for said in ledger.utterances if said.speech_end_ms is not None]
+        late += [(at - began) * 1000 - end for at, end in zip(heard, ends, strict=False)]
+    return max(late)
 
 
 def expected(rig: Rig, ledgers: Sequence[CallLedger], facts_before: int, killed_at: float | None) -> list[Expected]:

@@ -149,7 +149,6 @@ class Proxy:
             with contextlib.suppress(OSError, RuntimeError):
                 writer.close()
 
-
     async def _hold(self, data: bytes, writer: asyncio.StreamWriter) -> None:
         if self._let_through:
             writer.write(data)

@@ -17,7 +17,7 @@ PAGE = REPOSITORY / "docs" / "reliability.md"
 HEAD = (
     "Fault", "Live calls", "Turned away", "Live turns", "Fact turns",
     *(name.replace("_", " ").capitalize() for name in PROMISED),
-    "Calls cut", "Settled s", "Loop ms", "Gap heard ms",
+    "Calls cut", "Settled s", "Empty s", "Loop ms", "of it ours", "Caller late ms", "Gap heard ms",
 )  # fmt: skip
 
 
@@ -38,14 +38,17 @@ def _cells(result: Result) -> list[str]:
     counts = [result.calls, result.turned_away, result.live_turns, result.fact_turns]
     counts += [getattr(result.verdict, name) for name in PROMISED]
     settled = "never" if result.settled is None else f"{result.settled:.1f}"
-    return [result.name, *map(str, counts), str(result.cut), settled, _ms(result.loop_ms), _ms(result.under_run_ms)]
+    emptied = "-" if result.emptied is None else f"{result.emptied:.1f}"
+    name = f"{result.name} (did not come about: {result.missed})" if result.missed else result.name
+    times = [result.loop_ms, result.own_ms, result.heard_ms, result.under_run_ms]
+    return [name, *map(str, counts), str(result.cut), settled, emptied, *map(_ms, times)]
 
 
 def _total(results: Sequence[Result]) -> list[str]:
     counts = [sum(getattr(result, name) for result in results) for name in _COUNTS]
     counts += [sum(getattr(result.verdict, name) for result in results) for name in PROMISED]
     slowest = "never" if any(r.settled is None for r in results) else f"{max(r.settled or 0 for r in results):.1f}"
-    return ["**all**", *map(str, counts), str(sum(result.cut for result in results)), slowest, "", ""]
+    return ["**all**", *map(str, counts), str(sum(result.cut for result in results)), slowest, "", "", "", "", ""]
 
 
 _COUNTS = ("calls", "turned_away", "live_turns", "fact_turns")

