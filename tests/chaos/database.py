@@ -99,10 +99,10 @@ class Postgres:
             connection.execute("SELECT pg_reload_conf()")
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Another session holds the tables of calls."""
+    def locked(self, tables: str = "calls_calllog, calls_conversationturn") -> Iterator[None]:
+        """Another session holds these tables."""
         with psycopg.connect(self.direct_url) as connection:
-            connection.execute("LOCK TABLE calls_calllog, calls_conversationturn IN ACCESS EXCLUSIVE MODE")
+            connection.execute(f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE")
             yield
             connection.rollback()
 

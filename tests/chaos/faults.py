@@ -138,7 +138,7 @@ def _kill_holding_locks(rig: Rig) -> None:
     with rig.redis_client() as client:
         if not client.exists("unacked_mutex"):
             raise DidNotStrike("kombu's lock died with its holder")
-    with rig.postgres.locked():
+    with rig.postgres.locked("calls_suspectcall"):  # which nothing but a sweep needs
         wait_for(rig.postgres.sweep_is_alone, "a sweep holds its lock")
         rig.kill_worker()
 
