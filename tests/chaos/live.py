@@ -122,20 +122,22 @@ def expected(rig: Rig, ledgers: Sequence[CallLedger], facts_before: int, killed_
     for line, ledger in enumerate(ledgers):
         if was_taken(ledger):
             mine = [facts for facts in sessions.values() if _line(facts) == line]
-            calls.append(_expected(ledger.call_sid, rig.businesses[line], mine, killed_at))
+            calls.append(_expected(ledger, rig.businesses[line], mine, killed_at))
     return calls
 
 
-def _expected(call_sid: str, business_id: int, sessions: list[list[Fact]], killed_at: float | None) -> Expected:
+def _expected(ledger: CallLedger, business_id: int, sessions: list[list[Fact]], killed_at: float | None) -> Expected:
     turns: list[Turn] = []
-    struck = killed_at is not None and not sessions  # killed before the model had even been asked
+    # A stream whose process was killed may not have come to ask the model: then there is no session of it.
+    struck = killed_at is not None and (not sessions or len(ledger.streams) > len(sessions))
     for facts in sessions:
         here = killed_at is not None and facts[0]["at"] < killed_at <= _closed_at(facts) + 0.2
         struck = struck or here
         for said in exchanges(facts):
             promised = not (here and killed_at is not None and said.settled_at > killed_at)
             turns.append(Turn(said.user_text, said.bot_reply, promised))
-    return Expected(call_sid, business_id, dict(enumerate(turns)), whole=not struck, exact=len(sessions) == 1)
+    exact = len(sessions) == len(ledger.streams) == 1
+    return Expected(ledger.call_sid, business_id, dict(enumerate(turns)), whole=not struck, exact=exact)
 
 
 def exchanges(facts: Sequence[Fact]) -> list[Said]:

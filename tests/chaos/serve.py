@@ -26,7 +26,8 @@ NOTED_MS = 5.0
 
 
 class Probe:
-    """A line of JSON in `path` for each beat that came late: `at` (unix seconds), `wall_ms`, `own_ms`."""
+    """A line of JSON in `path` for each beat that came late: `at` (unix seconds), `wall_ms`, `own_ms`; and `ran_ms`, what
+    of it the loop's thread ran itself: the rest of its own it was blocked."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, path: Path) -> None:
         self._loop = loop
@@ -35,21 +36,24 @@ class Probe:
         self._wait()
 
     def _wait(self) -> None:
-        self._waited_ms = self._run_queue_ms()
+        self._ran_ms, self._waited_ms = self._scheduled()
         self._due = time.monotonic() + EVERY_SECONDS
         self._loop.call_later(EVERY_SECONDS, self._beat)
 
     def _beat(self) -> None:
         wall_ms = (time.monotonic() - self._due) * 1000
-        own_ms = max(0.0, wall_ms - (self._run_queue_ms() - self._waited_ms))
+        ran_ms, waited_ms = self._scheduled()
+        own_ms = max(0.0, wall_ms - (waited_ms - self._waited_ms))
         if wall_ms > NOTED_MS:
-            note = {"at": time.time(), "wall_ms": round(wall_ms, 1), "own_ms": round(own_ms, 1)}
+            times = {"wall_ms": wall_ms, "own_ms": own_ms, "ran_ms": ran_ms - self._ran_ms}
+            note = {"at": time.time(), "pid": os.getpid(), **{name: round(ms, 1) for name, ms in times.items()}}
             self._file.write(json.dumps(note) + "\n")
         self._wait()
 
-    def _run_queue_ms(self) -> float:
-        """How long this thread has been ready to run without running, since it began."""
-        return int(self._schedstat.read_text().split()[1]) / 1e6
+    def _scheduled(self) -> tuple[float, float]:
+        """How long this thread has run, and has been ready to run without running, since it began: milliseconds."""
+        ran, waited, _ = self._schedstat.read_text().split()
+        return int(ran) / 1e6, int(waited) / 1e6
 
 
 class Command(serve.Command):
