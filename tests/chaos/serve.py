@@ -26,8 +26,8 @@ NOTED_MS = 5.0
 
 
 class Probe:
-    """A line of JSON in `path` for each beat that came late: `at` (unix seconds), `wall_ms`, `own_ms`, and `ran_ms`: what
-    the thread of the loop ran itself; the rest of its own it was blocked."""
+    """A line of JSON in `path` for each beat that came late: `at` (unix seconds), `wall_ms`, `own_ms`, and `ran_ms`,
+    what the loop's thread ran itself; the rest of its own it was blocked."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, path: Path) -> None:
         self._loop = loop
