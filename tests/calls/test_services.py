@@ -72,16 +72,29 @@ def state() -> dict[str, Any]:
     return call
 
 
-class AnyOrderTest(TestCase):
-    def setUp(self) -> None:
-        business, version = a_business()
-        self.facts = facts_of_a_call(business.pk, version.pk)
+class StateTest(TestCase):
+    """What is stored of one call, once all its facts have been applied."""
 
     def apply(self, facts: list[Fact]) -> dict[str, Any]:
         CallLog.objects.all().delete()
         for service, arguments in facts:
             self.assertTrue(service(**arguments))
         return state()
+
+    def assert_any_order_ends_the_same(self, facts: list[Fact]) -> None:
+        expected = self.apply(facts)
+        for seed in range(100):
+            chance = random.Random(seed)
+            shuffled = facts + [fact for fact in facts if chance.random() < 0.5]
+            chance.shuffle(shuffled)
+            with self.subTest(seed=seed):
+                self.assertEqual(self.apply(shuffled), expected)
+
+
+class AnyOrderTest(StateTest):
+    def setUp(self) -> None:
+        business, version = a_business()
+        self.facts = facts_of_a_call(business.pk, version.pk)
 
     def test_a_call_without_mishaps_is_all_there(self) -> None:
         stored = self.apply(self.facts)
@@ -100,13 +113,7 @@ class AnyOrderTest(TestCase):
         self.assertFalse(RefusedFact.objects.exists())
 
     def test_shuffled_and_repeated_facts_end_the_same(self) -> None:
-        expected = self.apply(self.facts)
-        for seed in range(100):
-            chance = random.Random(seed)
-            facts = self.facts + [fact for fact in self.facts if chance.random() < 0.5]
-            chance.shuffle(facts)
-            with self.subTest(seed=seed):
-                self.assertEqual(self.apply(facts), expected)
+        self.assert_any_order_ends_the_same(self.facts)
 
     def test_the_end_alone_repairs_every_lost_turn(self) -> None:
         expected = self.apply(self.facts)
@@ -270,17 +277,11 @@ def facts_of_a_resumed_call(business_id: int, agent_version_id: int | None) -> l
     ]
 
 
-class ResumedTest(TestCase):
+class ResumedTest(StateTest):
     def setUp(self) -> None:
         self.business, version = a_business()
         self.call: dict[str, Any] = {"call_sid": CALL_SID, "business_id": self.business.pk}
         self.facts = facts_of_a_resumed_call(self.business.pk, version.pk)
-
-    def apply(self, facts: list[Fact]) -> dict[str, Any]:
-        CallLog.objects.all().delete()
-        for service, arguments in facts:
-            self.assertTrue(service(**arguments))
-        return state()
 
     def test_a_call_of_two_streams_is_one_call(self) -> None:
         stored = self.apply(self.facts)
@@ -293,13 +294,7 @@ class ResumedTest(TestCase):
         self.assertFalse(RefusedFact.objects.exists())
 
     def test_shuffled_and_repeated_it_ends_the_same(self) -> None:
-        expected = self.apply(self.facts)
-        for seed in range(100):
-            chance = random.Random(seed)
-            facts = self.facts + [fact for fact in self.facts if chance.random() < 0.5]
-            chance.shuffle(facts)
-            with self.subTest(seed=seed):
-                self.assertEqual(self.apply(facts), expected)
+        self.assert_any_order_ends_the_same(self.facts)
 
     def test_while_it_is_handed_over_it_is_live_and_nobodys(self) -> None:
         stored = self.apply(self.facts[:5])
