@@ -181,7 +181,9 @@ def stream_ended(request: HttpRequest, call_sid: str) -> HttpResponse:
     the row; when none has heard of it, its process was killed. A caller who was cut off is connected anew, here, twice
     at most; after that, or when it is of no use, put through to a person or told.
     """
-    if request.POST.get("CallStatus", "") in TERMINAL_STATUSES:
+    reached = request.POST.get("CallStatus", "")
+    if reached in TERMINAL_STATUSES:
+        _record_end(request, call_sid, reached)
         return _twiml(twilio.hang_up())
     number, held = _stream_number(request), _times_held(request)
     reason = live_calls.ended_reason(call_sid, number) or answering.ending_told(
@@ -199,7 +201,8 @@ def stream_ended(request: HttpRequest, call_sid: str) -> HttpResponse:
     reason = reason or aftermath.ended_reason
     if reason in _ENDED_NORMALLY or (aftermath.is_over and not reason):
         return _twiml(twilio.hang_up())
-    return _resumed(request, call_sid, reason, aftermath) or _handed_to_a_person(call_sid, reason, aftermath)
+    resumed = _resumed(request, call_sid, reason, aftermath)
+    return resumed or _handed_to_a_person(request, call_sid, reason, aftermath)
 
 
 def _resumed(request: HttpRequest, call_sid: str, reason: str, aftermath: Aftermath) -> HttpResponse | None:
@@ -215,13 +218,30 @@ def _resumed(request: HttpRequest, call_sid: str, reason: str, aftermath: Afterm
     return _come_again(request, number, held) if held < MAX_MOVES else None
 
 
-def _handed_to_a_person(call_sid: str, reason: str, aftermath: Aftermath) -> HttpResponse:
+def _handed_to_a_person(request: HttpRequest, call_sid: str, reason: str, aftermath: Aftermath) -> HttpResponse:
     number = aftermath.forwarding_number
     extra = {"call_sid": call_sid, "reason": reason or "unknown", "forwarded": bool(number)}
     logger.warning("caller was cut off", extra=extra)
     if number:
         return _twiml(twilio.forward_to(number))
+    _record_end(request, call_sid, CallStatus.COMPLETED.value)  # we hang up: no callback is needed to know it
     return _twiml(twilio.say_and_hang_up(phrase("cut_off", aftermath.language), aftermath.language))
+
+
+def _record_end(request: HttpRequest, call_sid: str, reached: str) -> None:
+    """What is known of the end of a call without its status callback, which may be lost. Should the database not say
+    in time whose call it is, the callback or the reaper will."""
+    live_calls.notify_completed(call_sid)
+    numbers = [request.POST.get("To", ""), request.POST.get("From", "")]
+    try:
+        business_id = answering.business_of(call_sid, numbers, AFTERMATH_DEADLINE_SECONDS)
+    except LookupFailed as error:
+        logger.warning("end of a call not stored yet", extra={"call_sid": call_sid, "error": str(error)})
+        return
+    if business_id is not None:
+        recorder.get_recorder().apply_call_status(
+            call_sid=call_sid, business_id=business_id, status=reached, sequence_number=0
+        )
 
 
 def _may_resume(reason: str, number: int) -> bool:

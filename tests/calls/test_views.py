@@ -242,8 +242,25 @@ class StreamEndedTest(WebhookTest):
         self.a_call(ended_reason="agent_ended")
         self.assertEqual(self.verbs(self.ended()), ["Hangup"])
 
-    def test_a_call_that_is_over_is_hung_up(self) -> None:
+    def test_a_call_that_is_over_is_hung_up_and_ended_without_its_callback(self) -> None:
+        self.a_call()
         self.assertEqual(self.verbs(self.ended(CallStatus="completed")), ["Hangup"])
+        self.assertEqual(CallLog.objects.get().status, "completed")
+
+    def test_a_call_that_we_hang_up_ends_without_its_callback(self) -> None:
+        Business.objects.update(forwarding_number="")
+        self.a_call(agent_version=self.version)
+        with self.assertLogs("calls.views", "WARNING"):
+            self.assertEqual(self.verbs(self.ended("?stream=2")), ["Say", "Hangup"])
+        self.assertEqual(CallLog.objects.get().status, "completed")
+
+    def test_the_end_of_a_call_is_not_waited_for_in_a_sick_database(self) -> None:
+        with (
+            mock.patch.object(answering, "_business_of", side_effect=OperationalError("row: my secret")),
+            self.assertLogs("calls.views", "WARNING") as logs,
+        ):
+            self.assertEqual(self.verbs(self.ended(CallStatus="completed")), ["Hangup"])
+        self.assertNotIn("secret", str([vars(record) for record in logs.records]))
 
     def test_how_another_process_saw_it_end_is_known_before_the_row_says_it(self) -> None:
         self.a_call()

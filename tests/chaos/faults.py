@@ -344,6 +344,7 @@ FAULTS = (
         hold=5,
         turns=0,
         line=Line(no_stop=True, status_missing=True, drop_at_ms=7000),
+        may_cut="each of a call's three streams is dropped",
     ),
     Fault(
         "status doubled and out of order, webhook twice at once",
