@@ -239,7 +239,8 @@ class CallBridge:
             status=end.status,
             ended_reason=end.ended_reason,
             turns=len(end.turns),
-            usage=end.usage,
+            input_tokens=end.usage.input_tokens,
+            output_tokens=end.usage.output_tokens,
             dropped_caller_audio_ms=self._model_outbox.dropped_ms,
             **end.counters,
         )

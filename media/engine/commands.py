@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from media.engine.config import PastItem
+from media.engine.events import Usage
 
 # --- To the speech model: the port's operations (protocols, gpt-live §18) ------------------------------------
 
@@ -115,6 +116,8 @@ class Turn:
     interrupted: bool
     started: float
     ended: float
+    reply_ms: int | None = None  # from the end of the caller's speech to the first audio of the answer that was sent
+    reply_heard_ms: int | None = None  # ... and to the first that was heard, as far as marks tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,7 @@ class FinishCall:
     ended_reason: str
     turns: tuple[Turn, ...]
     counters: dict[str, int]
-    usage: tuple[int, int, int] = (0, 0, 0)  # input, output, cached tokens
+    usage: Usage = Usage()
 
 
 ModelCommand = (

@@ -32,6 +32,14 @@ class PastItem:
 
 
 @dataclass(frozen=True, slots=True)
+class Clip:
+    """Audio of our own (mu-law, 8 kHz), and the words in it; without words it is no speech (a tone)."""
+
+    text: str
+    audio: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class CallConfig:
     """Everything about one call that the engine needs; times in seconds."""
 

@@ -44,7 +44,7 @@ class Conversation:
     def __init__(self, config: CallConfig, deadlines: Deadlines, counters: Counter[str]) -> None:
         self.playback = Playback(config.goodbye_slack_seconds)
         self.responses = Responses()
-        self.usage = (0, 0, 0)
+        self.usage = events.Usage()
         self._config = config
         self._deadlines = deadlines
         self._counters = counters
@@ -162,13 +162,7 @@ class Conversation:
         return commands
 
     def _count_response(self, event: events.ResponseFinished) -> None:
-        usage = event.usage
-        tokens_in, tokens_out, cached = self.usage
-        self.usage = (
-            tokens_in + usage.input_tokens,
-            tokens_out + usage.output_tokens,
-            cached + usage.cached_tokens,
-        )
+        self.usage += event.usage
         if event.status in ("failed", "incomplete"):
             self._counters[f"responses_{event.status}"] += 1
 

@@ -142,11 +142,18 @@ class ResponseStarted:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one response; `cached_tokens` are part of `input_tokens`."""
+    """Tokens, of one response or of a call. `cached_tokens` are part of `input_tokens`, and each kind of audio is part
+    of what it is named after; the rest is text."""
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+    input_audio_tokens: int = 0
+    output_audio_tokens: int = 0
+    cached_audio_tokens: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
 
 
 @dataclass(frozen=True, slots=True)

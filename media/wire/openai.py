@@ -104,14 +104,36 @@ class _TranscriptFailed(_Message, tag="conversation.item.input_audio_transcripti
         return events.CallerTranscriptFailed(self.item_id, self.error.name)
 
 
+class _CachedDetails(Struct):
+    audio_tokens: int = 0
+
+
 class _InputDetails(Struct):
     cached_tokens: int = 0
+    audio_tokens: int = 0
+    cached_tokens_details: _CachedDetails | None = None
+
+
+class _OutputDetails(Struct):
+    audio_tokens: int = 0
 
 
 class _Usage(Struct):
     input_tokens: int = 0
     output_tokens: int = 0
     input_token_details: _InputDetails = field(default_factory=_InputDetails)
+    output_token_details: _OutputDetails = field(default_factory=_OutputDetails)
+
+    def event(self) -> events.Usage:
+        details = self.input_token_details
+        return events.Usage(
+            self.input_tokens,
+            self.output_tokens,
+            details.cached_tokens,
+            details.audio_tokens,
+            self.output_token_details.audio_tokens,
+            details.cached_tokens_details.audio_tokens if details.cached_tokens_details is not None else 0,
+        )
 
 
 class _StatusDetails(Struct):
@@ -142,9 +164,8 @@ class _ResponseDone(_Message, tag="response.done"):
 
     def event(self) -> events.ResponseFinished:
         response, usage = self.response, self.response.usage or _Usage()
-        tokens = events.Usage(usage.input_tokens, usage.output_tokens, usage.input_token_details.cached_tokens)
         reason = response.status_details.name if response.status_details is not None else ""
-        return events.ResponseFinished(response.id, response.status, reason, tokens)
+        return events.ResponseFinished(response.id, response.status, reason, usage.event())
 
 
 class _OfItem(_Message):

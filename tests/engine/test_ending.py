@@ -64,7 +64,7 @@ class HangingUp(SimpleTestCase):
         driver.agent_says("Hi.", 400)
         driver.advance(1)
         driver.hang_up()
-        self.assertEqual(driver.finish.usage, (20, 10, 4))
+        self.assertEqual(driver.finish.usage, events.Usage(20, 10, 4))
 
 
 class Settling(SimpleTestCase):
@@ -109,7 +109,7 @@ class Settling(SimpleTestCase):
         driver.transcribed("Is it open?")
         turn = driver.finish.turns[-1]
         self.assertEqual((turn.user_text, turn.bot_reply), ("Is it open?", "It is open."))
-        self.assertEqual(driver.finish.usage, (20, 10, 4))
+        self.assertEqual(driver.finish.usage, events.Usage(20, 10, 4))
 
     def test_a_failed_transcript_is_not_waited_for(self) -> None:
         driver = talking()

@@ -110,11 +110,16 @@ class FromTheModel(SimpleTestCase):
             "total_tokens": 253,
             "input_tokens": 132,
             "output_tokens": 121,
-            "input_token_details": {"text_tokens": 119, "audio_tokens": 13, "cached_tokens": 64},
+            "input_token_details": {
+                "text_tokens": 119,
+                "audio_tokens": 13,
+                "cached_tokens": 64,
+                "cached_tokens_details": {"text_tokens": 60, "audio_tokens": 4, "image_tokens": 0},
+            },
             "output_token_details": {"text_tokens": 30, "audio_tokens": 91},
         }
         done = {"id": "r1", "object": "realtime.response", "status": "completed", "status_details": None}
-        finished = events.ResponseFinished("r1", "completed", "", events.Usage(132, 121, 64))
+        finished = events.ResponseFinished("r1", "completed", "", events.Usage(132, 121, 64, 13, 91, 4))
         self.check(message("response.done", response={**done, "usage": usage}), finished)
         self.check(message("response.done", response=done), events.ResponseFinished("r1", "completed"))
 
