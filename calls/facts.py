@@ -9,18 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from calls import streams
-from calls.models import CallStatus, Direction, EndedReason, EndSource
+from calls import costs, streams, tool_uses
+from calls.models import CallStatus, Direction, EndedReason, EndSource, ToolState
+from calls.tool_uses import ToolUse
 from calls.transcripts import render
 
 TEXT_LIMIT = 16 * 1024  # bytes of UTF-8 in one utterance (reliability 3.7)
 TRANSCRIPT_LIMIT = 1024 * 1024
 CUT_MARK = " [cut]"
+_COUNTER = re.compile(r"[a-z0-9_]{1,60}")
 _MAX_INTEGER = 2**31 - 1
 
 
@@ -43,9 +46,22 @@ class Turn:
     heard_text: str
     generated_ms: int
     heard_ms: int
+    reply_ms: int | None
+    reply_heard_ms: int | None
     interrupted: bool
     started_at: datetime | None
     ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Message:
+    """What a caller wanted to be passed on, with the columns of CallMessage."""
+
+    key: str
+    caller_name: str
+    callback_number: str
+    text: str
+    taken_at: datetime | None
 
 
 def text(value: object, limit: int = TEXT_LIMIT) -> str:
@@ -71,6 +87,29 @@ def count(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise BadFact(f"{name} is not a number")
     return min(max(value, 0), _MAX_INTEGER)
+
+
+def measured(name: str, value: object) -> int | None:
+    """A number of something that is not always known: as `count`, or None."""
+    return None if value is None else count(name, value)
+
+
+def counters(value: object) -> dict[str, int]:
+    """What was counted in a stream, by name. A name of no use, and what is beyond streams.MAX_COUNTERS, is left
+    out: it is not worth losing the end of a call for."""
+    counted = {name: number for name, number in _counts("counters", value).items() if _COUNTER.fullmatch(name)}
+    return streams.bounded(counted)
+
+
+def usage(value: object) -> dict[str, int]:
+    """Tokens by kind (costs.USAGE), of which there were any; other kinds are passed over."""
+    return {name: number for name, number in _counts("usage", value).items() if name in costs.USAGE and number}
+
+
+def _counts(name: str, value: object) -> dict[str, int]:
+    if not isinstance(value, Mapping):
+        raise BadFact(f"{name} is not an object")
+    return {str(key): count(f"one of {name}", number) for key, number in value.items()}
 
 
 def index(name: str, value: object) -> int:
@@ -150,25 +189,89 @@ def turn(fields: Mapping[str, Any]) -> Turn:
         heard_text=text(fields.get("heard_text", "")),
         generated_ms=count("generated_ms", fields.get("generated_ms", 0)),
         heard_ms=count("heard_ms", fields.get("heard_ms", 0)),
+        reply_ms=measured("reply_ms", fields.get("reply_ms")),
+        reply_heard_ms=measured("reply_heard_ms", fields.get("reply_heard_ms")),
         interrupted=bool(fields.get("interrupted", False)),
         started_at=moment("started_at", fields.get("started_at", "")),
         ended_at=moment("ended_at", fields.get("ended_at", "")),
     )
 
 
+def key(name: str, value: object) -> str:
+    """What tells a tool's use or a message from the others of its call; the speech model made it up."""
+    word = short(value, 200)
+    if not word:
+        raise BadFact(f"{name} is empty")
+    return word
+
+
+def tool_state(value: object) -> ToolState:
+    try:
+        return ToolState(str(value))
+    except ValueError:
+        raise BadFact("state is not one that the use of a tool can have") from None
+
+
+def tool_use(fields: Mapping[str, Any]) -> ToolUse:
+    """The use of a tool out of the arguments of save_tool_use; other keys are passed over."""
+    return ToolUse(
+        tool_call_id=key("tool_call_id", fields.get("tool_call_id")),
+        name=short(fields.get("name", ""), 100),
+        arguments=text(fields.get("arguments", "")),
+        output=text(fields.get("output", "")),
+        state=tool_state(fields.get("state", ToolState.STARTED)).value,
+        started_at=moment("started_at", fields.get("started_at", "")),
+        ended_at=moment("ended_at", fields.get("ended_at", "")),
+    )
+
+
+def message(fields: Mapping[str, Any]) -> Message:
+    """A message out of the arguments of save_message; other keys are passed over."""
+    return Message(
+        key=key("key", fields.get("key")),
+        caller_name=short(fields.get("caller_name", ""), 200),
+        callback_number=short(fields.get("callback_number", ""), 100),
+        text=text(fields.get("text", "")),
+        taken_at=moment("taken_at", fields.get("taken_at", "")),
+    )
+
+
 def all_turns(values: Sequence[Mapping[str, Any]]) -> list[Turn]:
     """The turns of a finished call by index; of two with one index the higher revision."""
-    if not isinstance(values, list | tuple):
-        raise BadFact("turns is not a list")
     newest: dict[int, Turn] = {}
-    for value in values:
-        if not isinstance(value, Mapping):
-            raise BadFact("a turn is not an object")
+    for value in _objects("turns", values):
         new = turn(value)
         old = newest.get(new.turn_index)
         if old is None or old.revision < new.revision:
             newest[new.turn_index] = new
-    return [newest[key] for key in sorted(newest)]
+    return [newest[index] for index in sorted(newest)]
+
+
+def all_tool_uses(values: Sequence[Mapping[str, Any]]) -> list[ToolUse]:
+    """The tools used in a finished call, each use once."""
+    found: dict[str, ToolUse] = {}
+    for value in _objects("tool_uses", values):
+        new = tool_use(value)
+        old = found.get(new.tool_call_id)
+        found[new.tool_call_id] = new if old is None else tool_uses.merged(old, new)
+    return list(found.values())
+
+
+def all_messages(values: Sequence[Mapping[str, Any]]) -> list[Message]:
+    """The messages taken in a finished call, each once."""
+    found: dict[str, Message] = {}
+    for value in _objects("messages", values):
+        new = message(value)
+        found.setdefault(new.key, new)
+    return list(found.values())
+
+
+def _objects(name: str, values: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    if not isinstance(values, list | tuple):
+        raise BadFact(f"{name} is not a list")
+    if not all(isinstance(value, Mapping) for value in values):
+        raise BadFact(f"one of {name} is not an object")
+    return values
 
 
 def transcript_equals(transcript: str, turns: Sequence[Mapping[str, Any]]) -> bool:

@@ -1,9 +1,11 @@
-"""What happened on the phone: calls and their turns. Written only by calls.services."""
+"""What happened on the phone: calls, their turns, the tools used in them and the messages taken. Written only by
+calls.services; that a message has been handled is said by a person, in admin."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.db import models
 
 from businesses.models import AgentVersion, Business
@@ -40,6 +42,9 @@ class EndedReason(models.TextChoices):
     NEVER_CONNECTED = "never_connected", "Audio stream never opened"
     SERVER_STOPPED = "server_stopped", "This server was stopped"
     TURNED_AWAY = "turned_away", "Turned away: all lines busy"
+    CALLER_SILENT = "caller_silent", "Caller said nothing any more"
+    MODEL_REFUSED = "model_refused", "Speech model refused us (key, quota or model name)"
+    MODEL_SILENT = "model_silent", "Speech model did not answer"
 
 
 class EndSource(models.TextChoices):
@@ -48,6 +53,17 @@ class EndSource(models.TextChoices):
     CARRIER = "carrier", "Carrier, asked by the reaper"
     GUESS = "guess", "Reaper's guess"
     RECONCILED = "reconciled", "Carrier's list of calls"
+
+
+class ToolState(models.TextChoices):
+    """How far the use of a tool is (calls.tool_uses says which of two states counts)."""
+
+    STARTED = "started", "Not finished"
+    FINISHED = "finished", "Done"
+    FAILED = "failed", "Failed"
+    TIMED_OUT = "timed_out", "Took too long"
+    REFUSED = "refused", "Refused"
+    ABANDONED = "abandoned", "Given up at the end of the call"
 
 
 class Direction(models.TextChoices):
@@ -96,6 +112,17 @@ class CallLog(models.Model):
     # its stream goes on in another one. A stream that is not in here goes on, or died with its process.
     streams = models.JSONField(default=dict, db_default={}, editable=False)
     last_stream = models.PositiveSmallIntegerField(default=0, db_default=0, editable=False)
+    # Added up over `streams` whenever one of these changes, each as far as it was told.
+    counters = models.JSONField(default=dict, db_default={}, editable=False)
+    usage = models.JSONField("tokens", default=dict, db_default={}, editable=False)
+    cost = models.DecimalField(
+        max_digits=12,
+        decimal_places=6,
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="Of the speech model, in USD, by settings.SPEECH_PRICES. Empty: not known.",
+    )
     is_complete = models.BooleanField(default=False, help_text="Ended, and every turn is here.")
     # The web process that carries the call: the latest one that opened a stream for it.
     # db_default: a worker of the release before goes on adding rows until it is restarted.
@@ -147,6 +174,12 @@ class ConversationTurn(models.Model):
     heard_text = models.TextField("caller heard", blank=True, help_text="The part of the answer that was played.")
     generated_ms = models.PositiveIntegerField(default=0, help_text="Length of the generated answer in milliseconds.")
     heard_ms = models.PositiveIntegerField(default=0, help_text="How much of it the caller heard, in milliseconds.")
+    reply_ms = models.PositiveIntegerField(
+        null=True, blank=True, help_text="From the end of the caller's speech to the first audio sent, in milliseconds."
+    )
+    reply_heard_ms = models.PositiveIntegerField(
+        null=True, blank=True, help_text="The same to the first audio heard, as far as the carrier told."
+    )
     interrupted = models.BooleanField(default=False)
     started_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
@@ -158,6 +191,62 @@ class ConversationTurn(models.Model):
 
     def __str__(self) -> str:
         return f"turn {self.turn_index}"
+
+
+class ToolUse(models.Model):
+    """One tool that the agent used in a call: what it was given, and what came of it."""
+
+    business = models.ForeignKey(Business, on_delete=models.PROTECT, related_name="+")
+    call = models.ForeignKey(CallLog, on_delete=models.CASCADE, related_name="tool_uses")
+    tool_call_id = models.CharField(max_length=200, help_text="The speech model's own.")
+    name = models.CharField(max_length=100, blank=True)
+    arguments = models.TextField(blank=True, help_text="JSON, as the model wrote it.")
+    output = models.TextField(blank=True, help_text="What the model was given back.")
+    state = models.CharField(max_length=10, choices=ToolState.choices, default=ToolState.STARTED)
+    started_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["call", "started_at", "id"]
+        constraints = [models.UniqueConstraint(fields=["call", "tool_call_id"], name="tool_use_once_per_call")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class CallMessageQuerySet(models.QuerySet["CallMessage"]):
+    def waiting(self) -> CallMessageQuerySet:
+        """Those that nobody has handled yet."""
+        return self.filter(handled_at=None)
+
+
+class CallMessage(models.Model):
+    """What a caller wanted to be passed on to somebody of the business."""
+
+    business = models.ForeignKey(Business, on_delete=models.PROTECT, related_name="messages")
+    call = models.ForeignKey(CallLog, on_delete=models.CASCADE, related_name="messages")
+    key = models.CharField(max_length=200, editable=False, help_text="The tool_call_id of the tool that took it.")
+    caller_name = models.CharField("from", max_length=200, blank=True)
+    callback_number = models.CharField("call back", max_length=100, blank=True)
+    text = models.TextField("message", blank=True)
+    taken_at = models.DateTimeField("taken", null=True, blank=True)
+    handled_at = models.DateTimeField("handled", null=True, blank=True)
+    handled_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = CallMessageQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "message"
+        ordering = ["-taken_at", "-id"]
+        constraints = [models.UniqueConstraint(fields=["call", "key"], name="message_once_per_call")]
+        indexes = [models.Index(fields=["business", "-taken_at"], name="message_by_business_and_time")]
+
+    def __str__(self) -> str:
+        return f"message from {self.caller_name or 'a caller'}"
 
 
 class RefusedFact(models.Model):

@@ -21,7 +21,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -29,7 +29,7 @@ from typing import Any
 from django.db import Error as DatabaseUnwell
 
 from calls.backlog import Backlog
-from calls.journal import Journal, get_journal
+from calls.journal import Journal, get_journal, kinds
 from calls.publishing import Breaker, BrokerUnwell, Publisher
 from calls.threads import BoundedPool, PoolBusy
 
@@ -50,8 +50,8 @@ class Fact:
 
     @property
     def may_be_shed(self) -> bool:
-        """A turn also comes with the call's end; the other facts come once."""
-        return self.kind == "save_conversation_turn"
+        """It also comes with the call's end; the other facts come once, or are what somebody is waiting for."""
+        return self.kind in kinds.REPEATED
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class Counters:
 
 
 class Recorder:
-    """One for each process, from `get_recorder()`. The four facts may be handed over from any thread or event loop."""
+    """One for each process, from `get_recorder()`. The facts may be handed over from any thread or event loop."""
 
     def __init__(
         self,
@@ -137,6 +137,8 @@ class Recorder:
         interrupted: bool = False,
         started_at: str = "",
         ended_at: str = "",
+        reply_ms: int | None = None,
+        reply_heard_ms: int | None = None,
     ) -> None:
         self._accept(
             "save_conversation_turn",
@@ -152,6 +154,56 @@ class Recorder:
             interrupted=interrupted,
             started_at=started_at,
             ended_at=ended_at,
+            reply_ms=reply_ms,
+            reply_heard_ms=reply_heard_ms,
+        )
+
+    def save_tool_use(
+        self,
+        *,
+        call_sid: str,
+        business_id: int,
+        tool_call_id: str,
+        name: str,
+        arguments: str = "",
+        output: str = "",
+        state: str = "started",
+        started_at: str = "",
+        ended_at: str = "",
+    ) -> None:
+        self._accept(
+            "save_tool_use",
+            call_sid=call_sid,
+            business_id=business_id,
+            tool_call_id=tool_call_id,
+            name=name,
+            arguments=arguments,
+            output=output,
+            state=state,
+            started_at=started_at,
+            ended_at=ended_at,
+        )
+
+    def save_message(
+        self,
+        *,
+        call_sid: str,
+        business_id: int,
+        key: str,
+        text: str,
+        caller_name: str = "",
+        callback_number: str = "",
+        taken_at: str = "",
+    ) -> None:
+        self._accept(
+            "save_message",
+            call_sid=call_sid,
+            business_id=business_id,
+            key=key,
+            text=text,
+            caller_name=caller_name,
+            callback_number=callback_number,
+            taken_at=taken_at or _now(),
         )
 
     def finalize_call_log(
@@ -169,8 +221,14 @@ class Recorder:
         model_session_id: str = "",
         interruptions: int = 0,
         stream_number: int = 0,
+        model: str = "",
+        counters: Mapping[str, int] | None = None,
+        usage: Mapping[str, int] | None = None,
+        tool_uses: Sequence[Mapping[str, Any]] = (),
+        messages: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        """`turns`: every turn of the stream, each with the arguments of save_conversation_turn but the first two."""
+        """`turns`, `tool_uses`, `messages`: all of the stream, each with the arguments of save_conversation_turn,
+        save_tool_use or save_message but the first two."""
         self._accept(
             "finalize_call_log",
             call_sid=call_sid,
@@ -185,6 +243,11 @@ class Recorder:
             model_session_id=model_session_id,
             interruptions=interruptions,
             stream_number=stream_number,
+            model=model,
+            counters=dict(counters or {}),
+            usage=dict(usage or {}),
+            tool_uses=[dict(use) for use in tool_uses],
+            messages=[dict(message) for message in messages],
         )
 
     def apply_call_status(

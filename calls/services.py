@@ -11,7 +11,8 @@ False. The merge rules, fact by fact, are those of reliability 3.1:
   was the reaper's guess: any true one replaces that, with its times, and a guess never replaces anything;
 - how the call ended is whatever its own end says; until that has come, what the reaper says;
 - the carrier's duration counts more than ours;
-- a turn is replaced by a higher revision only;
+- a turn is replaced by a higher revision only, the use of a tool by a further state only, a message by nothing;
+- what is counted of a call, tokens and cost are added up over what its streams told;
 - the transcript of a finished call is always its turns rendered, so that the two cannot differ.
 
 Database errors are raised: whoever calls (a task, the recorder) tries again.
@@ -21,21 +22,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
 from businesses.models import AgentVersion, Business
-from calls import facts, streams
+from calls import costs, facts, parts, streams
 from calls.facts import BadFact
 from calls.models import (
     TERMINAL_STATUSES,
     CallLog,
     CallStatus,
-    ConversationTurn,
     Direction,
     EndSource,
     RefusedFact,
@@ -109,6 +109,8 @@ def save_conversation_turn(
     interrupted: bool = False,
     started_at: str = "",
     ended_at: str = "",
+    reply_ms: int | None = None,
+    reply_heard_ms: int | None = None,
 ) -> bool:
     """One exchange is final, or, with a higher revision, known better than before."""
     arguments = dict(locals())
@@ -118,10 +120,57 @@ def save_conversation_turn(
         with _locked_call(call_sid, business_id) as call:
             _started(call, turn.started_at)
             call.last_stream = max(call.last_stream, streams.stream_of(turn.turn_index))
-            if _put_turns(call, [turn]):
+            if parts.put_turns(call, [turn]):
                 _settle(call)
 
     return _applied("save_conversation_turn", arguments, apply)
+
+
+def save_tool_use(
+    call_sid: str,
+    business_id: int,
+    tool_call_id: str,
+    name: str,
+    *,
+    arguments: str = "",
+    output: str = "",
+    state: str = "started",
+    started_at: str = "",
+    ended_at: str = "",
+) -> bool:
+    """The agent uses a tool (calls.models.ToolState): said when it starts, and again when it has ended. Each fact says
+    all that is known by then. `arguments` and `output` are the texts that the speech model wrote and was given."""
+    given = dict(locals())
+
+    def apply() -> None:
+        use = facts.tool_use(given)
+        with _locked_call(call_sid, business_id) as call:
+            _started(call, use.started_at)
+            parts.put_tool_uses(call, [use])
+
+    return _applied("save_tool_use", given, apply)
+
+
+def save_message(
+    call_sid: str,
+    business_id: int,
+    key: str,
+    text: str,
+    *,
+    caller_name: str = "",
+    callback_number: str = "",
+    taken_at: str = "",
+) -> bool:
+    """The caller left a message. `key` tells it from others of the call: the tool_call_id of the tool that took it."""
+    arguments = dict(locals())
+
+    def apply() -> None:
+        message = facts.message(arguments)
+        with _locked_call(call_sid, business_id) as call:
+            _started(call, message.taken_at)
+            parts.put_messages(call, [message])
+
+    return _applied("save_message", arguments, apply)
 
 
 def finalize_call_log(
@@ -138,13 +187,20 @@ def finalize_call_log(
     model_session_id: str = "",
     interruptions: int = 0,
     stream_number: int = 0,
+    model: str = "",
+    counters: Mapping[str, int] | None = None,
+    usage: Mapping[str, int] | None = None,
+    tool_uses: Sequence[Mapping[str, Any]] = (),
+    messages: Sequence[Mapping[str, Any]] = (),
 ) -> bool:
     """A stream of the call is over, and the call with it unless `status` says in-progress: then another stream, or the
     carrier, or the reaper, will tell its end.
 
-    `turns` is all of the stream, each as the arguments of save_conversation_turn: whatever was lost on the way is
-    repaired here. Without turns the transcript is kept as given until turns that equal it have come. What the last of
-    the streams says of how it ended is how the call ended; seconds and interruptions are added up.
+    `turns`, `tool_uses` and `messages` are all of the stream, each as the arguments of save_conversation_turn,
+    save_tool_use or save_message: whatever was lost on the way is repaired here. Without turns the transcript is kept
+    as given until turns that equal it have come. `counters` is what the engine counted, `usage` the tokens
+    (costs.USAGE) that `model`, the stream's speech model, told of. What the last of the streams says of how it ended is
+    how the call ended; everything that is counted is added up.
     """
     arguments = dict(locals())
 
@@ -153,6 +209,8 @@ def finalize_call_log(
         over_at = facts.moment("ended_at", ended_at)
         whole = facts.text(transcript, facts.TRANSCRIPT_LIMIT)
         all_turns = facts.all_turns(turns)
+        all_tool_uses = facts.all_tool_uses(tool_uses)
+        all_messages = facts.all_messages(messages)
         number = facts.stream_number(stream_number)
         knows_turns = bool(all_turns) or not whole
         report = {
@@ -161,6 +219,9 @@ def finalize_call_log(
             "interruptions": facts.count("interruptions", interruptions),
             "ended_reason": facts.ended_reason(ended_reason),
             "model_session_id": facts.short(model_session_id, 80),
+            "model": facts.short(model, 100),
+            "counters": facts.counters({} if counters is None else counters),
+            "usage": facts.usage({} if usage is None else usage),
         }
         with _locked_call(call_sid, business_id) as call:
             if number >= call.last_stream:
@@ -171,9 +232,13 @@ def finalize_call_log(
                 _ended(call, over_at)
             _fill_empty(call, {"recording_url": facts.url(recording_url)})
             call.streams = {**call.streams, str(number): streams.merged(call.streams.get(str(number)), report)}
-            for turn in all_turns:
-                _started(call, turn.started_at)
-            _put_turns(call, all_turns)
+            for at in (part.started_at for some in (all_turns, all_tool_uses) for part in some):
+                _started(call, at)
+            for message in all_messages:
+                _started(call, message.taken_at)
+            parts.put_turns(call, all_turns)
+            parts.put_tool_uses(call, all_tool_uses)
+            parts.put_messages(call, all_messages)
             if not knows_turns:
                 call.transcript = max(whole, call.transcript, key=lambda text: (len(text), text))
             _settle(call)
@@ -303,6 +368,8 @@ def _locked_call(call_sid: str, business_id: int) -> Iterator[CallLog]:
             raise BadFact("the call belongs to another business")
         before = _columns(call)
         yield call
+        if call.streams and (call.streams, call.started_at) != (before["streams"], before["started_at"]):
+            _add_up(call)
         changed = [name for name, value in _columns(call).items() if value != before[name]]
         if changed:
             call.save(update_fields=[*changed, "updated_at"])
@@ -383,17 +450,13 @@ def _forget_reaper(call: CallLog) -> None:
         call.ended_reason = call.transcript = ""
 
 
-def _put_turns(call: CallLog, turns: Sequence[facts.Turn]) -> bool:
-    """Store those that are missing, or of a higher revision than the stored one. Return whether any was."""
-    known = dict(
-        call.turns.filter(turn_index__in=[turn.turn_index for turn in turns]).values_list("turn_index", "revision")
-    )
-    missing = [turn for turn in turns if turn.turn_index not in known]
-    better = [turn for turn in turns if turn.revision > known.get(turn.turn_index, turn.revision)]
-    ConversationTurn.objects.bulk_create(ConversationTurn(call=call, **asdict(turn)) for turn in missing)
-    for turn in better:
-        call.turns.filter(turn_index=turn.turn_index).update(**asdict(turn))
-    return bool(missing or better)
+def _add_up(call: CallLog) -> None:
+    """What was counted in all streams, and what it cost by the price of the day on which the call began."""
+    reports = list(call.streams.values())
+    call.counters = streams.added(reports, "counters")
+    call.usage = streams.added(reports, "usage")
+    day = (call.started_at or timezone.now()).date()
+    call.cost = costs.of_streams(reports, day, settings.SPEECH_PRICES)
 
 
 def _settle(call: CallLog) -> None:

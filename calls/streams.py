@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 TURNS_PER_STREAM = 10_000  # a stream lasts an hour at most: there is room for three turns in every second
+MAX_COUNTERS = 64
 MAX_RESUMPTIONS = 2  # then a person, or a sentence: whatever breaks the stream will break it again
 
 
@@ -55,6 +56,25 @@ def merged(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> dict[str, A
     if old is None:
         return dict(new)
     numbers = {name: max(old[name], new[name]) for name in ("seconds", "interruptions")}
-    words = {name: old[name] or new[name] for name in ("ended_reason", "model_session_id")}
+    words = {name: old.get(name) or new[name] for name in ("ended_reason", "model_session_id", "model")}
+    # A report of the release before has neither of the two.
+    counts = {name: _larger(old.get(name, {}), new[name]) for name in ("counters", "usage")}
     turns = max((count for count in (old["turns"], new["turns"]) if count is not None), default=None)
-    return {"turns": turns, **numbers, **words}
+    return {"turns": turns, **numbers, **words, **counts}
+
+
+def added(reports: Iterable[Mapping[str, Any]], name: str) -> dict[str, int]:
+    """What all streams counted together, of "counters" or "usage"."""
+    total: Counter[str] = Counter()
+    for report in reports:
+        total.update(report.get(name, {}))
+    return dict(total)
+
+
+def bounded(counters: Mapping[str, int]) -> dict[str, int]:
+    """At most MAX_COUNTERS of them, the same ones each time."""
+    return {name: counters[name] for name in sorted(counters)[:MAX_COUNTERS]}
+
+
+def _larger(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return bounded({name: max(one.get(name, 0), other.get(name, 0)) for name in {*one, *other}})

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -181,6 +181,8 @@ def save_conversation_turn(
     interrupted: bool = False,
     started_at: str = "",
     ended_at: str = "",
+    reply_ms: int | None = None,
+    reply_heard_ms: int | None = None,
 ) -> str:
     return _store(
         call_sid,
@@ -197,8 +199,66 @@ def save_conversation_turn(
             interrupted=interrupted,
             started_at=started_at,
             ended_at=ended_at,
+            reply_ms=reply_ms,
+            reply_heard_ms=reply_heard_ms,
         ),
         f"turn {turn_index}",
+    )
+
+
+@_task("calls.tasks.save_tool_use", queue="default")
+def save_tool_use(
+    call_sid: str,
+    business_id: int,
+    tool_call_id: str,
+    name: str,
+    *,
+    arguments: str = "",
+    output: str = "",
+    state: str = "started",
+    started_at: str = "",
+    ended_at: str = "",
+) -> str:
+    return _store(
+        call_sid,
+        lambda: services.save_tool_use(
+            call_sid=call_sid,
+            business_id=business_id,
+            tool_call_id=tool_call_id,
+            name=name,
+            arguments=arguments,
+            output=output,
+            state=state,
+            started_at=started_at,
+            ended_at=ended_at,
+        ),
+        "tool use",
+    )
+
+
+@_task("calls.tasks.save_message", queue="default")
+def save_message(
+    call_sid: str,
+    business_id: int,
+    key: str,
+    text: str,
+    *,
+    caller_name: str = "",
+    callback_number: str = "",
+    taken_at: str = "",
+) -> str:
+    return _store(
+        call_sid,
+        lambda: services.save_message(
+            call_sid=call_sid,
+            business_id=business_id,
+            key=key,
+            text=text,
+            caller_name=caller_name,
+            callback_number=callback_number,
+            taken_at=taken_at,
+        ),
+        "message",
     )
 
 
@@ -217,6 +277,11 @@ def finalize_call_log(
     model_session_id: str = "",
     interruptions: int = 0,
     stream_number: int = 0,
+    model: str = "",
+    counters: Mapping[str, int] | None = None,
+    usage: Mapping[str, int] | None = None,
+    tool_uses: Sequence[Mapping[str, Any]] = (),
+    messages: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     return _store(
         call_sid,
@@ -233,6 +298,11 @@ def finalize_call_log(
             model_session_id=model_session_id,
             interruptions=interruptions,
             stream_number=stream_number,
+            model=model,
+            counters=counters,
+            usage=usage,
+            tool_uses=tool_uses,
+            messages=messages,
         ),
         "finalized",
     )

@@ -1,8 +1,8 @@
-"""What the record is told of one call: who called whom, each turn, and the end, in wall time."""
+"""What the record is told of one call: who called whom, each turn, tool and message, and the end, in wall time."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -17,6 +17,10 @@ class Recorder(Protocol):
     def create_call_log(self, *args: Any, **facts: Any) -> None: ...
 
     def save_conversation_turn(self, *args: Any, **facts: Any) -> None: ...
+
+    def save_tool_use(self, *args: Any, **facts: Any) -> None: ...
+
+    def save_message(self, *args: Any, **facts: Any) -> None: ...
 
     def finalize_call_log(self, *args: Any, **facts: Any) -> None: ...
 
@@ -33,7 +37,10 @@ class Caller:
 
 @dataclass(slots=True)
 class CallRecord:
-    """Hands the facts of one call to the recorder. `opened_at` and every `now` are the loop's clock, in seconds."""
+    """Hands the facts of one call to the recorder. `opened_at` and every `now` are the loop's clock, in seconds.
+
+    `model`: the name of the speech model, which the call's cost depends on; it may be set until the call is finished.
+    """
 
     recorder: Recorder
     call_sid: str
@@ -45,8 +52,12 @@ class CallRecord:
     started_at: float | None = None
     ended_at: float | None = None
     model_session_id: str = ""
+    model: str = ""
     finished: bool = False
-    _turns: dict[int, Turn] = field(default_factory=dict)
+    _turns: dict[int, Turn] = field(default_factory=dict, repr=False)
+    # As they were handed over, by their ids: the end of the call says them all again.
+    _tool_uses: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
+    _messages: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
 
     def start(self, caller: Caller, stream_sid: str, now: float) -> None:
         self.started_at = now
@@ -71,6 +82,41 @@ class CallRecord:
             call_sid=self.call_sid, business_id=self.business_id, **self._turn_facts(turn)
         )
 
+    def tool_started(self, tool_call_id: str, name: str, arguments: str, now: float) -> None:
+        """The model uses a tool. `arguments`: the JSON text that it wrote."""
+        if tool_call_id and tool_call_id not in self._tool_uses:
+            self._save_tool_use(
+                {
+                    "tool_call_id": tool_call_id,
+                    "name": name,
+                    "arguments": arguments,
+                    "output": "",
+                    "state": "started",
+                    "started_at": self._wall(now),
+                    "ended_at": "",
+                }
+            )
+
+    def tool_finished(self, tool_call_id: str, output: str, state: str, now: float) -> None:
+        """A tool that was started has come to an end. `output`: what the model is given; `state`: a value of
+        calls.models.ToolState. Also after the call was finished."""
+        if use := self._tool_uses.get(tool_call_id):
+            self._save_tool_use({**use, "output": output, "state": state, "ended_at": self._wall(now)})
+
+    def save_message(self, key: str, name: str, number: str, text: str, now: float) -> None:
+        """The caller left a message; `key` is the tool_call_id of the tool that took it. Each key counts once."""
+        if not key or key in self._messages:
+            return
+        message = {
+            "key": key,
+            "text": text,
+            "caller_name": name,
+            "callback_number": number,
+            "taken_at": self._wall(now),
+        }
+        self._messages[key] = message
+        self.recorder.save_message(call_sid=self.call_sid, business_id=self.business_id, **message)
+
     def stream_ended(self, now: float) -> None:
         """The call ends with its stream, not when the last late transcript is in."""
         if self.ended_at is None:
@@ -83,6 +129,9 @@ class CallRecord:
         self.stream_ended(now)
         ended_at = self.ended_at if self.ended_at is not None else now
         turns = [self._turn_facts(turn) for turn in end.turns]
+        for use in self._tool_uses.values():
+            if use["state"] == "started":
+                use.update(state="abandoned", ended_at=self._wall(now))
         self.recorder.finalize_call_log(
             call_sid=self.call_sid,
             business_id=self.business_id,
@@ -96,12 +145,21 @@ class CallRecord:
             model_session_id=self.model_session_id,
             interruptions=end.counters.get("interruptions", 0),
             stream_number=self.stream_number,
+            model=self.model,
+            counters=dict(end.counters),
+            usage=asdict(end.usage),
+            tool_uses=list(self._tool_uses.values()),
+            messages=list(self._messages.values()),
         )
 
     def finish_abruptly(self, ended_reason: str, now: float) -> None:
         """Finish without the engine (it failed, or this task was cancelled), with the turns that were settled."""
         turns = tuple(self._turns[index] for index in sorted(self._turns))
         self.finish(FinishCall(status=GOES_ON, ended_reason=ended_reason, turns=turns, counters={}), now)
+
+    def _save_tool_use(self, use: dict[str, Any]) -> None:
+        self._tool_uses[use["tool_call_id"]] = use
+        self.recorder.save_tool_use(call_sid=self.call_sid, business_id=self.business_id, **use)
 
     def _wall(self, at: float) -> str:
         return (self.opened_wall + timedelta(seconds=at - self.opened_at)).isoformat(timespec="milliseconds")
@@ -115,6 +173,8 @@ class CallRecord:
             "heard_text": turn.heard_text,
             "generated_ms": turn.generated_ms,
             "heard_ms": turn.heard_ms,
+            "reply_ms": turn.reply_ms,
+            "reply_heard_ms": turn.reply_heard_ms,
             "interrupted": turn.interrupted,
             "started_at": self._wall(turn.started),
             "ended_at": self._wall(turn.ended),

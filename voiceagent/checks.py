@@ -23,7 +23,7 @@ from django.core.management.base import SystemCheckError
 from django.db import Error as DatabaseUnwell
 
 from calls.threads import BoundedPool
-from voiceagent import servers
+from voiceagent import prices, servers
 
 log = structlog.get_logger(__name__)
 
@@ -91,6 +91,19 @@ def check_models(names: dict[str, str]) -> Iterable[CheckMessage]:
         for retired, (when, instead) in RETIRED_MODELS.items():
             if name == retired or name.startswith(f"{retired}-20"):  # dated snapshots
                 yield Warning(f"{setting} is {name}, which {when}.", hint=f"Use {instead}.", id="voiceagent.W001")
+
+
+def check_prices(path: str) -> Iterable[CheckMessage]:
+    """`path`: SPEECH_PRICES_FILE. With another table than the one that was meant, every call's cost would be wrong."""
+    try:
+        if path:
+            prices.load(path)
+    except prices.BadPrices as error:
+        yield Error(
+            f"SPEECH_PRICES_FILE is {path}: {error}.",
+            hint="Mend the file, as .env.example shows it, or unset the variable: then OpenAI's list prices hold.",
+            id="voiceagent.E011",
+        )
 
 
 def check_secret_key(key: str, *, is_public: bool) -> Iterable[CheckMessage]:
@@ -196,6 +209,7 @@ def check_settings(**_kwargs: Any) -> list[CheckMessage]:
         *check_public_url(settings.PUBLIC_URL),
         *check_twilio(settings.TWILIO_ACCOUNT_SID, settings.TWILIO_AUTH_TOKENS),
         *check_models(models),
+        *check_prices(settings.SPEECH_PRICES_FILE),
         *check_secret_key(settings.SECRET_KEY, is_public=settings.IS_PUBLIC),
         *check_debug(settings.DEBUG, is_public=settings.IS_PUBLIC),
         *check_redelivery(

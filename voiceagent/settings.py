@@ -10,7 +10,7 @@ import environ
 from celery.schedules import crontab
 from csp.constants import NONE, SELF
 
-from voiceagent import embedded, logs
+from voiceagent import embedded, logs, prices
 from voiceagent.broker import broker_url
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -25,6 +25,8 @@ VAR_DIR = Path(env.str("VOICEAGENT_VAR", default=str(BASE_DIR / "var"))).resolve
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY", default="") or embedded.secret("secret_key", VAR_DIR)
 SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])  # old keys, while one is being replaced
+# Fernet keys, newest first, for the secrets of HTTP tools in the database; empty: one derived from SECRET_KEY.
+SECRETS_KEYS = env.list("SECRETS_KEYS", default=[])
 
 # --- The public address: what Twilio calls, and what its signatures are computed over ------------------------
 DEMONSTRATION_URL = "https://voiceagent.localhost"
@@ -60,6 +62,11 @@ OPENAI_BASE_URL = env.str("OPENAI_BASE_URL", default="https://api.openai.com/v1"
 OPENAI_REALTIME_MODEL = env.str("OPENAI_REALTIME_MODEL", default="gpt-realtime-2.1")
 # gpt-4o(-mini)-transcribe and whisper-1 shut down on 2027-02-26 (protocols, openai-realtime B7).
 OPENAI_TRANSCRIPTION_MODEL = env.str("OPENAI_TRANSCRIPTION_MODEL", default="gpt-transcribe")
+# Greeting and the sentences for bad moments, in the agent's own voice, rendered before any call (media/clips.py).
+RENDER_CLIPS = env.bool("RENDER_CLIPS", default=True)
+# What calls cost, computed when they end. The file's prices go before the built-in ones (voiceagent/prices.py).
+SPEECH_PRICES_FILE = env.str("SPEECH_PRICES_FILE", default="")
+SPEECH_PRICES = prices.table(SPEECH_PRICES_FILE)
 
 # --- Storage and jobs ----------------------------------------------------------------------------------------
 REDIS_URL = env.str("REDIS_URL", default="")
@@ -245,5 +252,10 @@ CELERY_BEAT_SCHEDULE = {
     },
     # A message that waited longer would only repeat the next one. Web processes look by themselves, as often.
     "replay-journal": {"task": "calls.tasks.replay_journal", "schedule": 30.0, "options": {"expires": 30}},
+    "render-missing-clips": {
+        "task": "media.tasks.render_missing_clips",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
 }
 # --- Celery: end ---------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from calls import streams
+from calls import streams, tool_uses
 from calls.journal import kinds
 
 # A row has to have something in these when the fact had.
@@ -38,6 +38,8 @@ class Known:
     last_stream: int = 0
     streams: dict[int, int] = field(default_factory=dict)  # turns of each stream that has ended; -1: not told
     revisions: dict[int, int] = field(default_factory=dict)  # by turn_index
+    tool_ranks: dict[str, int] = field(default_factory=dict)  # tool_uses.RANKS of its state, by tool_call_id
+    messages: set[str] = field(default_factory=set)  # their keys
 
 
 @dataclass(slots=True)
@@ -54,6 +56,8 @@ class Claim:
     interruptions: int = 0
     owner_boot_id: str = ""
     last_stream: int = 0
+    tool_ranks: dict[str, int] = field(default_factory=dict)  # as in Known
+    messages: set[str] = field(default_factory=set)
 
     def add(self, kind: str, arguments: Mapping[str, Any]) -> None:
         if kind == kinds.FINALIZE:
@@ -62,6 +66,10 @@ class Claim:
             self.business_ids.add(arguments["business_id"])
             if kind == kinds.TURN:
                 self._turn(arguments)
+            elif kind == kinds.TOOL_USE:
+                self._tool_use(arguments)
+            elif kind == kinds.MESSAGE:
+                self.messages.add(arguments["key"])
             else:
                 self.rank = max(self.rank, _RANKS.get(arguments["status"], _TERMINAL))
                 self._call(kind, arguments)
@@ -82,6 +90,8 @@ class Claim:
             self.interruptions,
             self.owner_boot_id,
             self.last_stream,
+            dict(self.tool_ranks),
+            set(self.messages),
         )
 
     def holds(self, known: Known | None) -> bool:
@@ -103,6 +113,8 @@ class Claim:
             >= self.carrier_duration_seconds
             and known.interruptions >= self.interruptions
             and all(known.revisions.get(index, -1) >= revision for index, revision in self.revisions.items())
+            and all(known.tool_ranks.get(key, -1) >= rank for key, rank in self.tool_ranks.items())
+            and self.messages <= known.messages
         )
 
     def _has_end(self, known: Known) -> bool:
@@ -117,6 +129,10 @@ class Claim:
     def _turn(self, turn: Mapping[str, Any]) -> None:
         index, revision = int(turn["turn_index"]), int(turn.get("revision", 0))
         self.revisions[index] = max(revision, self.revisions.get(index, 0))
+
+    def _tool_use(self, use: Mapping[str, Any]) -> None:
+        key, rank = use["tool_call_id"], tool_uses.RANKS[use.get("state", "started")]
+        self.tool_ranks[key] = max(rank, self.tool_ranks.get(key, -1))
 
     def _call(self, kind: str, arguments: Mapping[str, Any]) -> None:
         if kind == kinds.CREATE:
@@ -141,6 +157,9 @@ class Claim:
         turns = arguments.get("turns", ())
         for turn in turns:
             self._turn(turn)
+        for use in arguments.get("tool_uses", ()):
+            self._tool_use(use)
+        self.messages.update(message["key"] for message in arguments.get("messages", ()))
         number = int(arguments.get("stream_number", 0))
         told = -1
         if turns or not arguments.get("transcript"):

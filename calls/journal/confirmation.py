@@ -1,4 +1,4 @@
-"""What the database has of some calls: one query for all of them, however many turns they have."""
+"""What the database has of some calls: three queries for all of them, however much there is."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 from django.db.models import BooleanField, ExpressionWrapper, Q
 
+from calls import tool_uses
 from calls.journal.claims import Known
-from calls.models import CallLog, EndSource
+from calls.models import CallLog, CallMessage, EndSource, ToolUse
 
 _AT_ONCE = 500  # an old SQLite takes 999 parameters
 _FILLED = (
@@ -48,6 +49,15 @@ def look_up(call_sids: Iterable[str]) -> dict[str, Known]:
                 call = known[row["call_sid"]] = _known(row)
             if row["turns__turn_index"] is not None:
                 call.revisions[row["turns__turn_index"]] = row["turns__revision"]
+        # Apart: joined to the turns, each row would come once for each turn.
+        uses = ToolUse.objects.filter(call__call_sid__in=some).order_by()
+        for call_sid, key, state in uses.values_list("call__call_sid", "tool_call_id", "state").iterator():
+            if call_sid in known:  # else its row came between the two queries
+                known[call_sid].tool_ranks[key] = tool_uses.RANKS[state]
+        messages = CallMessage.objects.filter(call__call_sid__in=some).order_by()
+        for call_sid, key in messages.values_list("call__call_sid", "key").iterator():
+            if call_sid in known:
+                known[call_sid].messages.add(key)
     return known
 
 

@@ -118,7 +118,7 @@ class Journal:
         Return whether it was taken; unless `healthy` says otherwise it is then on the disk in a moment.
         """
         # Turns leave room for the facts that nothing else would repair: these have as much again.
-        limit = self._max_waiting if kind == kinds.TURN else 2 * self._max_waiting
+        limit = self._max_waiting if kind in kinds.REPEATED else 2 * self._max_waiting
         if self._queue.qsize() >= limit:
             self._dropped += 1
             return False
@@ -272,8 +272,8 @@ class Journal:
                 at=item.at,
                 arguments=item.arguments,
             )
-            is_turn = item.kind == kinds.TURN
-            if self._in_memory >= (self._max_waiting if is_turn else 2 * self._max_waiting):
+            is_repeated = item.kind in kinds.REPEATED
+            if self._in_memory >= (self._max_waiting if is_repeated else 2 * self._max_waiting):
                 self._dropped += 1
                 return
             try:
@@ -287,7 +287,7 @@ class Journal:
             now = self.clock()
             call.seq += 1
             call.unwritten.append(data)
-            call.has_finals |= not is_turn
+            call.has_finals |= not is_repeated
             call.appended_at = now
             if call.unconfirmed_since is None:
                 call.unconfirmed_since = now

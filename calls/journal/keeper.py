@@ -1,6 +1,6 @@
 """Looks after the journal of this process: asks the database what it has, writes what it lacks, deletes what is done.
 
-Every few seconds one query shows what the database has of the calls with unconfirmed facts. A call that it does not
+Every few seconds a look shows what the database has of the calls with unconfirmed facts. A call that it does not
 have whole is written again, straight from the journal: at once when neither broker nor database took a fact of it,
 after 30 s otherwise, since a broker may lose what it took. The file goes when the call has ended, or nothing more has
 come for a minute, and the database has everything. Every 30 s the files of dead processes are replayed too.

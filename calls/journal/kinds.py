@@ -2,7 +2,11 @@
 
 CREATE = "create_call_log"
 TURN = "save_conversation_turn"
+TOOL_USE = "save_tool_use"
+MESSAGE = "save_message"
 FINALIZE = "finalize_call_log"
 STATUS = "apply_call_status"
 
-ALL = frozenset({CREATE, TURN, FINALIZE, STATUS})
+ALL = frozenset({CREATE, TURN, TOOL_USE, MESSAGE, FINALIZE, STATUS})
+# The end of a call says these again: where there is too little room, it is kept for the others.
+REPEATED = frozenset({TURN, TOOL_USE})

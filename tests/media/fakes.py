@@ -74,6 +74,12 @@ class ListRecorder:
     def save_conversation_turn(self, **facts: Any) -> None:
         self._keep("save_conversation_turn", facts)
 
+    def save_tool_use(self, **facts: Any) -> None:
+        self._keep("save_tool_use", facts)
+
+    def save_message(self, **facts: Any) -> None:
+        self._keep("save_message", facts)
+
     def finalize_call_log(self, **facts: Any) -> None:
         self._keep("finalize_call_log", facts)
 
