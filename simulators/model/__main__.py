@@ -6,10 +6,11 @@ import argparse
 import asyncio
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 from simulators.model import FAULTS, Dialogue, Fault, ModelServer, ModelSettings
-from simulators.model.settings import MODELS
+from simulators.model.settings import MODELS, profiles
 
 
 def _range(text: str) -> tuple[int, int]:
@@ -29,7 +30,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m simulators.model",
         description=__doc__,
-        epilog=f"faults, as NAME[:argument][@N] (N: the Nth response or utterance of a session):\n{listing}",
+        epilog="faults, as NAME[:argument][@N][#S]"
+        f" (N: the Nth response or utterance of a session; S: the Sth session):\n{listing}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     defaults = ModelSettings()
@@ -48,19 +50,24 @@ def _parser() -> argparse.ArgumentParser:
     add("--chunk-ms", type=_range, default=defaults.chunk_ms, metavar="LOW-HIGH", help="size of an audio delta")
     add("--transcription-ms", type=_range, default=defaults.transcription_ms, metavar="LOW-HIGH")
     add("--late-deltas", type=int, default=defaults.late_deltas, help="audio deltas after a cancel")
-    add("--fault", type=_fault, action="append", default=[], metavar="NAME[:ARG][@N]")
+    add("--audio", type=Path, metavar="DIR", help="keep the sound of every item there, as ITEM_ID.audio")
+    add(
+        "--profiles", type=Path, metavar="FILE", help="JSON: further models with settings of their own, see settings.py"
+    )
+    add("--fault", type=_fault, action="append", default=[], metavar="NAME[:ARG][@N][#S]")
     add("--fault-sessions", help="only for these connections, counted from 1: 2,3")
     return parser
 
 
 def _settings(options: argparse.Namespace) -> ModelSettings:
     chosen = options.fault_sessions
-    return ModelSettings(
+    settings = ModelSettings(
         host=options.host,
         port=options.port,
         api_key=options.api_key,
         models=MODELS | frozenset(options.model or ()),
         ledger=options.ledger,
+        audio=options.audio,
         seed=options.seed,
         dialogue=Dialogue.load(options.dialogue) if options.dialogue else Dialogue.load(),
         session_seconds=options.session_seconds,
@@ -73,6 +80,7 @@ def _settings(options: argparse.Namespace) -> ModelSettings:
         faults=tuple(options.fault),
         fault_sessions=frozenset(int(number) for number in chosen.split(",")) if chosen else None,
     )
+    return replace(settings, profiles=profiles(options.profiles, settings)) if options.profiles else settings
 
 
 async def _run(settings: ModelSettings) -> None:

@@ -53,6 +53,13 @@ class Core:
     def note(self, kind: str, **fields: Any) -> None:
         self.ledger.add(kind, self.session_id, **fields)
 
+    def keep_audio(self, item_id: str, audio: bytes) -> None:
+        """Put the sound of an item, as far as it was generated, beside the ledger."""
+        folder = self.settings.audio
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{item_id}.audio").write_bytes(audio)
+
     def complain(self, code: str, message: str, event_type: str) -> None:
         """The client did something wrong to which the real server would say nothing."""
         self.note("complaint", code=code, message=message, param=None, event_type=event_type)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from simulators.model.audio import babble
+from simulators.model.hearing import ECHO, NOISE
 from simulators.speech import Clip, all_clips
 
 QUOTED = re.compile(r"“([^”]{2,})”|\"([^\"]{2,})\"|«([^»]{2,})»|(?<!\w)'(.{2,}?)'(?!\w)", re.DOTALL)
@@ -26,10 +27,11 @@ class FunctionCall:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Clips to say one after the other, then functions to call."""
+    """Clips to say one after the other, then functions to call; `then`: further items of the same response."""
 
     say: tuple[str, ...] = ()
     call: tuple[FunctionCall, ...] = ()
+    then: tuple[Reply, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +44,9 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one response will contain: at most one spoken item, then function calls."""
+    """What one response will contain: an item each, in this order."""
 
-    line: Line | None = None
-    calls: tuple[FunctionCall, ...] = ()
+    items: tuple[Line | FunctionCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +63,29 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """`replies`: caller clip -> reply. `after_call`: function name -> what follows its output."""
+    """`replies`: caller clip -> reply. `after_call`: function name -> what follows its output. `asides`: sounds of the
+    caller's that ask for nothing; they are answered (as unclear) only when nothing else was heard."""
 
     replies: Mapping[str, Reply]
     after_call: Mapping[str, Reply] = field(default_factory=dict)
     opening: Reply = Reply(("greeting",))
     unclear: Reply = Reply(("unclear",))
+    asides: frozenset[str] = frozenset({ECHO, NOISE, "mhm", "uh-huh", "genau", "cough", "knock"})
     clips: Mapping[str, Clip] = field(default_factory=all_clips)
 
     @classmethod
     def load(cls, path: Path = STORY) -> Dialogue:
         """Read a dialogue file of the shape of dialogue.json."""
-        data = json.loads(path.read_text(encoding="utf-8"))
+        return cls.of(json.loads(path.read_text(encoding="utf-8")))
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Dialogue:
+        """What stands in such a file."""
         return cls(
             replies={entry["heard"]: _reply(entry) for entry in data["replies"]},
             after_call={name: _reply(entry) for name, entry in data.get("after_call", {}).items()},
-            opening=Reply(tuple(data["opening"])),
-            unclear=Reply(tuple(data["unclear"])),
+            opening=Reply(tuple(data.get("opening", ("greeting",)))),
+            unclear=Reply(tuple(data.get("unclear", ("unclear",)))),
         )
 
     def plan(self, situation: Situation) -> Plan:
@@ -86,16 +93,15 @@ class Dialogue:
         as a first line words the session's instructions ask for or else the opening, that nothing was understood."""
         asked = self._asked_for(situation.instructions)
         if asked is not None:
-            return Plan(asked)
+            return Plan((asked,))
         if situation.heard:
-            return self._perform(
-                [self.replies.get(name or "", self.unclear) for name in situation.heard], situation.tools
-            )
+            heard = [name for name in situation.heard if name not in self.asides] or [None]
+            return self._perform([self.replies.get(name or "", self.unclear) for name in heard], situation.tools)
         if situation.outputs:
             return self._perform([self.after_call.get(name, Reply()) for name in situation.outputs], situation.tools)
         if situation.first:
             asked = self._asked_for(situation.session_instructions)
-            return Plan(asked) if asked is not None else self._perform([self.opening], situation.tools)
+            return Plan((asked,)) if asked is not None else self._perform([self.opening], situation.tools)
         return self._perform([self.unclear], situation.tools)
 
     def _asked_for(self, instructions: str) -> Line | None:
@@ -116,15 +122,20 @@ class Dialogue:
 
     def _perform(self, replies: Sequence[Reply], tools: Sequence[Mapping[str, Any]]) -> Plan:
         said = [self.clips[name] for name in dict.fromkeys(name for reply in replies for name in reply.say)]
-        line = Line(" ".join(clip.text for clip in said), b"".join(clip.audio for clip in said)) if said else None
+        items: list[Line | FunctionCall] = []
+        if said:
+            items.append(Line(" ".join(clip.text for clip in said), b"".join(clip.audio for clip in said)))
         known = {tool.get("name"): tool for tool in tools if tool.get("type") == "function"}
-        calls = [
+        items += [
             FunctionCall(call.name, fit(call.arguments, known[call.name].get("parameters")))
             for reply in replies
             for call in reply.call
             if call.name in known
         ]
-        return Plan(line, tuple(calls))
+        for reply in replies:
+            for more in reply.then:
+                items += self._perform([more], tools).items
+        return Plan(tuple(items))
 
 
 def fit(arguments: Mapping[str, Any], schema: object) -> dict[str, Any]:
@@ -158,7 +169,7 @@ def _example(schema: Mapping[str, Any]) -> Any:
 
 def _reply(entry: Mapping[str, Any]) -> Reply:
     calls = tuple(FunctionCall(call["name"], call.get("arguments", {})) for call in entry.get("call", ()))
-    return Reply(tuple(entry.get("say", ())), calls)
+    return Reply(tuple(entry.get("say", ())), calls, tuple(_reply(more) for more in entry.get("then", ())))
 
 
 def _plain(text: str) -> str:

@@ -1,4 +1,8 @@
-"""Everything that can be made to go wrong: `NAME[:argument][@N]`, N the Nth response (or utterance) of a session."""
+"""Everything that can be made to go wrong: `NAME[:argument][@N][#S]`.
+
+N: only the Nth response (or utterance) of a session. S: only the Sth session (connection), so that the one that is
+opened in its place works.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ FAULTS = {
     "slow-handshake": "wait this many seconds before answering the handshake",
     "fatal": "accept, send an error with this code (insufficient_quota), close with 4000",
     "silent": "accept and never send anything; @N: go silent when the Nth response starts, without closing",
+    "mute": "take response.create and say nothing to it, ever; hear and transcribe on",
     "close": "close with this code (1011) in the middle of a response; @N: of the Nth",
     "abort": "drop the connection without a close frame (1006) in the middle of a response",
     # the session
@@ -39,17 +44,21 @@ class Fault:
     name: str
     argument: str | None = None
     turn: int | None = None
+    session: int | None = None
 
     @classmethod
     def parse(cls, text: str) -> Fault:
-        """Read `NAME[:argument][@N]`. Raises ValueError with the names there are."""
-        head, _, turn = text.partition("@")
+        """Read `NAME[:argument][@N][#S]`. Raises ValueError with the names there are."""
+        head, _, session = text.partition("#")
+        head, _, turn = head.partition("@")
         name, _, argument = head.partition(":")
         if name not in FAULTS:
             raise ValueError(f"no fault {name!r}; there are: {', '.join(FAULTS)}")
         if turn and not (turn.isdigit() and int(turn) > 0):
             raise ValueError(f"{text!r}: after @ comes a number from 1")
-        return cls(name, argument or None, int(turn) if turn else None)
+        if session and not (session.isdigit() and int(session) > 0):
+            raise ValueError(f"{text!r}: after # comes a number from 1")
+        return cls(name, argument or None, int(turn) if turn else None, int(session) if session else None)
 
 
 class Faults:

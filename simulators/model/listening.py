@@ -176,7 +176,7 @@ class Listener:
         if silence:
             return
         self._utterances += 1
-        heard = self._hearing.recognise(loudness)
+        heard = self._hearing.recognise(loudness, self._speaker.spoken)
         self._speaker.unanswered.heard += list(heard.clips) or [None]
         clip = "+".join(heard.clips) or None
         self._core.note("heard", item_id=item_id, clip=clip, text=heard.text, start_ms=start_ms, end_ms=end_ms)

@@ -30,6 +30,8 @@ class Studio:
     emit: Callable[[Event], None]
     note: Callable[..., Any]  # a fact for the ledger: note(kind, **fields)
     sound: Callable[[bytes], None]  # audio that was sent, for the count
+    keep: Callable[[str, bytes], None]  # the whole audio of an item so far: keep(item_id, audio)
+    speak: Callable[[Line], None]  # what it is about to say
     mishap: Callable[[int], None]  # faults that strike in the middle of a response
     new_id: Callable[[str], str]
     chance: random.Random
@@ -60,6 +62,7 @@ class Response:
         self._last: Entry | None = None  # the item spoken last, for deltas that come late
         self._transcript = ""
         self._pending: list[bytes] = []
+        self._sound = bytearray()  # of the item spoken last
         self._generated_ms = 0
         self.spoken_ms = 0  # over all items
         self._text_tokens = self._audio_tokens = 0
@@ -99,14 +102,15 @@ class Response:
             self._rate_limits()
 
     def _contents(self, *, half: bool) -> Iterator[float]:
-        if self._plan.line is not None:
-            yield from self._say(self._plan.line, half=half)
-        if half:
-            return
         twice = self._studio.faults.has("two-calls", self._number)
-        for call in self._plan.calls:
-            for _ in range(2 if twice else 1):
-                yield from self._call(call)
+        for item in self._plan.items:
+            if isinstance(item, Line):
+                yield from self._say(item, half=half)
+            elif not half:
+                for _ in range(2 if twice else 1):
+                    yield from self._call(item)
+            if half:
+                return
 
     @property
     def fruitless(self) -> bool:
@@ -130,7 +134,7 @@ class Response:
         item = {"id": self._studio.new_id("item"), "object": "realtime.item", "status": "in_progress", **item}
         self._items.append(item)
         self._open = Entry(item)
-        self._generated_ms, self._transcript = 0, ""
+        self._generated_ms, self._transcript, self._sound = 0, "", bytearray()
         self._emit_output("response.output_item.added", item={**item})
         if self.in_conversation:
             before = self._studio.conversation.append(self._open)
@@ -158,6 +162,7 @@ class Response:
         self._close_item("incomplete" if half else "completed")
 
     def _speak(self, line: Line, *, half: bool) -> Iterator[float]:
+        self._studio.speak(line)
         self._pending = self._chunks(line.audio)
         chunks, words, told = len(self._pending), line.text.split(" "), 0
         for number in range(1, (max(1, chunks // 2) if half else chunks) + 1):
@@ -195,6 +200,7 @@ class Response:
         self.spoken_ms += length
         self._open.audio_ms += length
         self._studio.sound(chunk)
+        self._sound += chunk
         self._emit_part("response.output_audio.delta", delta=b64encode(chunk).decode(), obfuscation=self._blur())
         return length
 
@@ -225,6 +231,7 @@ class Response:
         self._end_item(status)
 
     def _note_said(self, entry: Entry, *, cancelled: bool) -> None:
+        self._studio.keep(entry.item["id"], bytes(self._sound))
         self._studio.note(
             "said", response_id=self.id, item_id=entry.item["id"], text=self._transcript,
             generated_ms=self._generated_ms, truncated_at_ms=entry.truncated_at_ms, cancelled=cancelled,
@@ -237,6 +244,8 @@ class Response:
         chunk = self._pending.pop(0)
         item = self._last.item
         self._studio.sound(chunk)
+        self._sound += chunk
+        self._studio.keep(item["id"], bytes(self._sound))
         self._last.audio_ms += len(chunk) // BYTES_PER_MS[self._format] if self._last.truncated_at_ms is None else 0
         self._emit(
             "response.output_audio.delta", response_id=self.id, item_id=item["id"],

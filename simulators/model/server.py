@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
@@ -29,6 +30,10 @@ socket_log.setLevel(logging.WARNING)  # not a line for every connection
 PATH = "/v1/realtime"
 MAX_FRAME = 20 * 1024 * 1024  # an append of 15 MiB, and some
 NOTED_HEADERS = ("User-Agent", "OpenAI-Beta", "OpenAI-Safety-Identifier", "OpenAI-Organization", "OpenAI-Project")
+
+
+def _model_of(target: str) -> str:
+    return parse_qs(urlsplit(target).query).get("model", [""])[0]
 
 
 class Outbox:
@@ -82,7 +87,7 @@ class ModelServer:
         self.port = 0
         self._hearing = Hearing(self.settings.dialogue.clips)
         self._server: Server | None = None
-        self._connections = 0
+        self._connections: Counter[str] = Counter()  # by profile; the server's own settings are the profile ""
         self._numbers: dict[ServerConnection, int] = {}
 
     @property
@@ -105,23 +110,31 @@ class ModelServer:
         await self._server.wait_closed()
         self.ledger.close()
 
-    def _faults(self, number: int) -> Faults:
-        chosen = self.settings.fault_sessions
-        return Faults(self.settings.faults if chosen is None or number in chosen else ())
+    def _settings(self, model: str) -> ModelSettings:
+        return self.settings.profiles.get(model, self.settings)
+
+    def _faults(self, settings: ModelSettings, number: int) -> Faults:
+        chosen = settings.fault_sessions
+        if chosen is not None and number not in chosen:
+            return Faults()
+        return Faults(tuple(fault for fault in settings.faults if fault.session in (None, number)))
 
     async def _handshake(self, socket: ServerConnection, request: Request) -> Response | None:
-        self._connections += 1
-        number = self._numbers[socket] = self._connections
-        faults = self._faults(number)
+        model = _model_of(request.path)
+        settings = self._settings(model)
+        profile = model if model in self.settings.profiles else ""
+        self._connections[profile] += 1
+        number = self._numbers[socket] = self._connections[profile]
+        faults = self._faults(settings, number)
         wait = faults.number("slow-handshake", 3)
         if wait is not None:
-            await asyncio.sleep(wait * self.settings.time_scale)
+            await asyncio.sleep(wait * settings.time_scale)
         refusal = self._refusal(request, faults)
         if refusal is None:
             return None
         status, code, message = refusal
         del self._numbers[socket]
-        self.ledger.add("handshake_refused", "", number=number, status=status.value, code=code)
+        self.ledger.add("handshake_refused", "", model=model, number=number, status=status.value, code=code)
         kind = "invalid_request_error"
         body = {"error": {"message": message, "type": kind, "param": None, "code": code}}
         response = socket.respond(status, json.dumps(body))
@@ -150,9 +163,10 @@ class ModelServer:
     async def _serve(self, socket: ServerConnection) -> None:
         assert socket.request is not None
         number = self._numbers.pop(socket)
-        model = parse_qs(urlsplit(socket.request.path).query).get("model", [""])[0]
+        model = _model_of(socket.request.path)
+        settings = self._settings(model)
         outbox = Outbox(socket)
-        core = Core(self.settings, self._faults(number), self.ledger, outbox, model, number)
+        core = Core(settings, self._faults(settings, number), self.ledger, outbox, model, number)
         session = Session(core, self._hearing, number)
         self.sessions.append(session)
         writer = asyncio.create_task(self._write(outbox))
@@ -177,5 +191,5 @@ class ModelServer:
         if "OpenAI-Beta" in headers:
             message = "The Realtime Beta API is no longer supported. Please use /v1/realtime for the GA API."
             session.turn_away("beta_api_shape_disabled", message)
-        elif model not in self.settings.models:
+        elif model not in self.settings.models and model not in self.settings.profiles:
             session.turn_away("model_not_found", f"The model `{model}` does not exist or you do not have access to it.")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from simulators.model.dialogue import Dialogue
@@ -23,6 +25,7 @@ class ModelSettings:
     api_key: str | None = None  # None: any non-empty bearer token is right
     models: frozenset[str] = MODELS
     ledger: Path | None = None
+    audio: Path | None = None  # a folder for the sound of every item: ITEM_ID.audio
     seed: int | None = None  # None: every run differs (ids, chunk sizes, delays)
     dialogue: Dialogue = field(default_factory=Dialogue.load)
     session_seconds: float = 3600.0
@@ -34,3 +37,23 @@ class ModelSettings:
     late_deltas: int = 1  # audio deltas still in flight after a cancel
     faults: tuple[Fault, ...] = ()
     fault_sessions: frozenset[int] | None = None  # which connections have the faults, counted from 1; None: every one
+    # Further models that this server has, by name, each with settings of its own (where it listens and writes, and
+    # which key is right, say the server's): one server can then play many parts at once.
+    profiles: Mapping[str, ModelSettings] = field(default_factory=dict)
+
+
+def profiles(path: Path, base: ModelSettings) -> dict[str, ModelSettings]:
+    """Read `{"MODEL": {"faults": ["abort@2"], "dialogue": {...}, "session_seconds": 20, ...}}` over `base`. Raises
+    ValueError or TypeError that names what is wrong."""
+    found = {}
+    for name, changes in json.loads(path.read_text(encoding="utf-8")).items():
+        fields = dict(changes)
+        if "faults" in fields:
+            fields["faults"] = tuple(Fault.parse(text) for text in fields["faults"])
+        if "dialogue" in fields:
+            fields["dialogue"] = Dialogue.of(fields["dialogue"])
+        for pair in ("chunk_ms", "transcription_ms"):
+            if pair in fields:
+                fields[pair] = tuple(fields[pair])
+        found[name] = replace(base, profiles={}, **fields)
+    return found

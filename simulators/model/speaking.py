@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
 from simulators.model import config
+from simulators.model.audio import envelope
 from simulators.model.core import Core, Timer
-from simulators.model.dialogue import Plan, Situation
+from simulators.model.dialogue import Line, Plan, Situation
+from simulators.model.hearing import Spoken
 from simulators.model.oracle import refuse
 from simulators.model.responses import Response, Studio
 
 LATE_DELTA_SECONDS = 0.03
+SENTENCES_REMEMBERED = 3  # of its own, which may come back as an echo
 
 
 @dataclass(slots=True)
@@ -48,6 +52,7 @@ class Speaker:
         self.idle_from_ms: int | None = None  # on that clock: since when nobody speaks
         self.sent_bytes = 0
         self.sent_digest = sha256()
+        self.spoken: deque[Spoken] = deque(maxlen=SENTENCES_REMEMBERED)
 
     @property
     def active(self) -> Run | None:
@@ -93,6 +98,8 @@ class Speaker:
         self._count += 1
         silent = self._core.faults.find("silent", self._count)
         self._core.silent = self._core.silent or silent is not None
+        if self._core.faults.has("mute", self._count):
+            return
         aside = options.get("conversation") == "none"
         answers = Unanswered() if aside else self.unanswered
         plan = self._plan(options, answers)
@@ -107,10 +114,14 @@ class Speaker:
     def _studio(self) -> Studio:
         core = self._core
         return Studio(
-            emit=core.emit, note=core.note, sound=self._count_sound, mishap=core.mishap, new_id=core.new_id,
+            emit=core.emit, note=core.note, sound=self._count_sound, keep=core.keep_audio, speak=self._remember,
+            mishap=core.mishap, new_id=core.new_id,
             chance=core.chance, conversation=core.conversation, conversation_id=core.conversation_id,
             meter=core.meter, settings=core.settings, faults=core.faults,
         )  # fmt: skip
+
+    def _remember(self, line: Line) -> None:
+        self.spoken.append(Spoken(line.text, envelope(line.audio)))
 
     def _count_sound(self, chunk: bytes) -> None:
         self.sent_bytes += len(chunk)

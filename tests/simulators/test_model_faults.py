@@ -103,6 +103,16 @@ class TheHandshake(SimpleTestCase):
 
 
 class TheConnection(SimpleTestCase):
+    async def test_it_can_take_a_request_and_say_nothing_to_it_but_hear_on(self) -> None:
+        detection = {"create_response": False}
+        async with talking(with_fault("mute@1"), turn_detection=detection) as client:
+            await client.send("response.create")
+            await client.say("ask-hours")
+            await client.until(TRANSCRIPTION + "completed")
+            self.assertEqual(client.of("response.created"), [])
+            await client.send("response.create")
+            await client.until("response.done")
+
     async def ask(self, client: Client) -> None:
         await client.send("response.create", response={"instructions": load("parking").text})
 
