@@ -72,6 +72,15 @@ def tone(hertz: float, length_ms: int, amplitude: int = 8000) -> bytes:
     return bytes(encode_sample(round(amplitude * math.sin(step * i))) for i in range(length_ms * BYTES_PER_MS))
 
 
+def mixed(louder: bytes, echo: bytes, gain: float) -> bytes:
+    """Two pieces of the same length as one, the second made quieter first."""
+    if echo.count(SILENCE) == len(echo):
+        return louder
+    return bytes(
+        encode_sample(int(_SAMPLES[one] + gain * _SAMPLES[other])) for one, other in zip(louder, echo, strict=True)
+    )
+
+
 def pcm(audio: bytes) -> "array.array[int]":
     """The 16-bit samples of a mu-law piece."""
     return array.array("h", (_SAMPLES[byte] for byte in audio))

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from random import Random
 
 from simulators.carrier import outbound
+from simulators.carrier.audio import BYTES_PER_MS
 from simulators.carrier.ledger import (
     CallLedger,
     ClearRecord,
+    HeardRecord,
     MarkRecord,
     SpanRecord,
     StreamLedger,
@@ -73,6 +75,15 @@ class Ears:
         """Closes the books of the stream."""
         self.advance(now)
         self.playback.finish(now)
+        self._stream.sounds = [
+            SpanRecord(self.clock_ms(span.start), self.clock_ms(span.end)) for span in self.playback.sounds
+        ]
+        ends = [clear.at_ms for clear in self._stream.clears]
+        for start, audio in self.playback.heard_runs:
+            begins_ms = self.clock_ms(start)
+            ends_ms = begins_ms + len(audio) / BYTES_PER_MS
+            clear = next((number for number, at in enumerate(ends, 1) if begins_ms <= at <= ends_ms + 1), 0)
+            self._stream.heard.append(HeardRecord(begins_ms, audio, clear))
         self._stream.stretches = [self._stretch(stretch) for stretch in self.playback.stretches]
         self._stream.agent_audio_discarded_bytes = self.playback.discarded_bytes
 

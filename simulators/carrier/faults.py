@@ -25,6 +25,11 @@ class Faults:
     slow_reader_ms: int = 0  # pause before reading each message
     stall_at_ms: int = 0  # no frames from here ...
     stall_for_ms: int = 0  # ... for this long, then the late ones back to back
+    frame_jitter_ms: int = 0  # each frame leaves up to this much late, order kept
+    burst_every_ms: int = 0  # so often the frames of burst_ms are kept back and then sent at once
+    burst_ms: int = 200
+    echo_db: int = 0  # the caller's loudspeaker: what is heard comes back so much quieter (6 to 20) ...
+    echo_delay_ms: int = 150  # ... and later, mixed into what the caller says
     timestamp_jitter_ms: int = 0  # media timestamps off by up to this much
     mark_delay_ms: int = 0  # mark echoes late by up to this much, order kept
     handshake_signature: str = "right"  # right, wrong, missing

@@ -100,6 +100,18 @@ class StretchRecord:
 
 
 @dataclass(slots=True)
+class HeardRecord:
+    """Agent audio as the caller heard it, without a gap. `clear`: the clear that ended it, counted from 1; 0: none did.
+
+    Compared with the sound of the model's items, it says how much of which item was heard when a clear came.
+    """
+
+    start_ms: float
+    audio: bytes
+    clear: int = 0
+
+
+@dataclass(slots=True)
 class DigitRecord:
     digit: str
     at_ms: float
@@ -142,6 +154,8 @@ class StreamLedger:
     marks: list[MarkRecord] = field(default_factory=list)
     dtmf: list[DigitRecord] = field(default_factory=list)
     ignored_after_stop: int = 0
+    sounds: list[SpanRecord] = field(default_factory=list)  # audible sound of the agent, as heard; pauses are between
+    heard: list[HeardRecord] = field(default_factory=list)
 
     @property
     def heard_bytes(self) -> int:
@@ -197,8 +211,12 @@ class CallLedger:
 
     def as_json(self) -> dict[str, Any]:
         """Plain data, with the totals over all streams and `stream_sid` of the last one beside the fields."""
+        plain = dataclasses.asdict(self)
+        for stream in plain["streams"]:
+            for piece in stream["heard"]:  # the audio itself is for those who have the ledger in hand
+                piece["audio"] = len(piece["audio"])
         return {
-            **dataclasses.asdict(self),
+            **plain,
             "ok": self.ok,
             "stream_sid": self.streams[-1].stream_sid if self.streams else "",
             "caller_audio_bytes": sum(stream.caller_audio_bytes for stream in self.streams),

@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Literal
 
-from simulators.carrier.audio import BYTES_PER_SECOND, FRAME_BYTES, audible, ms
+from simulators.carrier.audio import BYTES_PER_SECOND, FRAME_BYTES, SILENCE, audible, ms
 
 CAP_BYTES = 600 * BYTES_PER_SECOND
 # A buffer that ran dry and was filled again within this time is an under-run: the agent stuttered. Longer is a pause.
@@ -125,6 +125,15 @@ class Playback:
         """The stream is over: what is still buffered will not be heard."""
         self._move(now)
         self._end_stretch("end")
+
+    def heard_between(self, start: float, end: float) -> bytes:
+        """What was heard from one moment to another, up to now; silence where nothing was."""
+        heard = bytearray(SILENCE * round((end - start) * BYTES_PER_SECOND))
+        for began, audio in (*self.heard_runs[-2:], (self._run_start, bytes(self._run[: self._played]))):
+            offset = round((began - start) * BYTES_PER_SECOND)
+            piece = audio[max(0, -offset) : max(0, len(heard) - offset)]
+            heard[max(0, offset) : max(0, offset) + len(piece)] = piece
+        return bytes(heard)
 
     def deadline(self) -> float | None:
         """When the next mark is due; None without one."""

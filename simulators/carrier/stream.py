@@ -16,7 +16,7 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from simulators.carrier.audio import BYTES_PER_SECOND, FRAME_MS
+from simulators.carrier.audio import BYTES_PER_SECOND, FRAME_MS, mixed
 from simulators.carrier.ears import Ears
 from simulators.carrier.faults import Faults
 from simulators.carrier.ledger import CallLedger, DigitRecord, MarkRecord, StreamLedger
@@ -159,7 +159,7 @@ class MediaStream:
         stall = (faults.stall_at_ms, faults.stall_at_ms + faults.stall_for_ms)
         while True:
             due_ms = (self.mouth.frames + 1) * FRAME_MS
-            leave_ms = stall[1] if stall[0] <= due_ms < stall[1] else due_ms
+            leave_ms = stall[1] if stall[0] <= due_ms < stall[1] else self._leaves(due_ms)
             delay = self._start + leave_ms / 1000 - self._loop.time()
             if delay > 0:
                 await asyncio.sleep(delay)
@@ -173,8 +173,24 @@ class MediaStream:
                 self._wake.set()
             self._tick(alive=True)
 
+    def _leaves(self, due_ms: int) -> float:
+        """When a frame leaves, on the stream's clock: late ones follow in their order, whatever came before."""
+        faults = self._faults
+        if faults.burst_every_ms and (into := due_ms % faults.burst_every_ms) < faults.burst_ms:
+            return due_ms - into + faults.burst_ms
+        return due_ms + self._environment.rng.uniform(0, faults.frame_jitter_ms)
+
+    def _with_echo(self, audio: bytes, due_ms: int) -> bytes:
+        """What the microphone takes in: the voice, and the loudspeaker a moment before."""
+        faults = self._faults
+        if not faults.echo_db:
+            return audio
+        end = self._start + (due_ms - faults.echo_delay_ms) / 1000
+        echo = self._ears.playback.heard_between(end - FRAME_MS / 1000, end)
+        return mixed(audio, echo, 10 ** (-faults.echo_db / 20))
+
     async def _send_frame(self, due_ms: int) -> None:
-        audio = self.mouth.frame()
+        audio = self._with_echo(self.mouth.frame(), due_ms)
         jitter = self._faults.timestamp_jitter_ms
         timestamp = max(0, due_ms + self._environment.rng.randint(-jitter, jitter))
         self._chunk += 1

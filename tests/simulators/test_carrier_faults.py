@@ -1,6 +1,7 @@
 """What the carrier complains about, and what goes wrong when it is told to."""
 
 import asyncio
+import base64
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -8,11 +9,12 @@ from typing import Any
 
 from django.test import SimpleTestCase
 
+from simulators.carrier.audio import audible_span, pcm, tone
 from simulators.carrier.faults import Faults, parse
 from simulators.carrier.ledger import CallLedger
 from simulators.carrier.script import HangUp, Wait, WaitForEnd
 from simulators.carrier.signing import signature
-from tests.simulators.carrier_server import BYE, HOST, PUBLIC, STREAM, TOKEN, Hit, Peer, Reply, Server, xml
+from tests.simulators.carrier_server import BYE, HOST, PUBLIC, STREAM, TOKEN, Hit, Peer, Reply, Server, listen_only, xml
 from tests.simulators.test_carrier_call import call, server
 
 
@@ -326,3 +328,52 @@ class OptionTests(SimpleTestCase):
         for words in (["gravity"], ["handshake_form=odd"], ["mark_delay_ms=soon"]):
             with self.subTest(words), self.assertRaises(ValueError):
                 parse(words)
+
+
+class RoughLineTests(SimpleTestCase):
+    """What is heard comes back, frames come unevenly; nothing is lost and the order is kept."""
+
+    async def test_the_agents_voice_comes_back_quieter_and_later(self) -> None:
+        async def talk(peer: Peer) -> None:
+            await peer.started()
+            await peer.play(tone(700, 100))
+            await peer.drain()
+
+        async with server(talk=talk).running() as fake:
+            ledger = await faulty(fake, Wait(600), HangUp(), echo_db=12, echo_delay_ms=200)
+            (peer,) = fake.peers
+            heard = b"".join(base64.b64decode(m["media"]["payload"]) for m in peer.events("media"))
+        first, end = audible_span(heard)
+        assert ledger.stream.first_heard_ms is not None
+        self.assertAlmostEqual(first * 20, ledger.stream.first_heard_ms + 200, delta=60)
+        self.assertAlmostEqual((end - first) * 20, 100, delta=40)
+        self.assertAlmostEqual(max(pcm(heard)) / max(pcm(tone(700, 100))), 0.25, delta=0.05)
+        self.assertEqual([len(piece.audio) for piece in ledger.stream.heard], [800])
+
+    async def test_late_and_bunched_frames_all_come_and_in_order(self) -> None:
+        rough: tuple[dict[str, Any], ...] = ({"frame_jitter_ms": 80}, {"burst_every_ms": 300, "burst_ms": 200})
+        for faults in rough:
+            with self.subTest(faults):
+                async with server(talk=listen_only).running() as fake:
+                    ledger = await faulty(fake, Wait(900), HangUp(), **faults)
+                    (peer,) = fake.peers
+                    chunks = [int(message["media"]["chunk"]) for message in peer.events("media")]
+                self.assertEqual(chunks, list(range(1, ledger.stream.frames_sent + 1)))
+                self.assertGreater(len(chunks), 25)
+
+    async def test_what_was_heard_ends_with_the_clear_that_cut_it(self) -> None:
+        async def talk(peer: Peer) -> None:
+            await peer.started()
+            await peer.play(tone(700, 1000))
+            await peer.frames(10)
+            await peer.send({"event": "clear"})
+            await peer.play(tone(500, 60))
+            await peer.drain()
+
+        async with server(talk=talk).running() as fake:
+            ledger = await faulty(fake, Wait(600), HangUp())
+        cut, after = ledger.stream.heard
+        self.assertEqual((cut.clear, after.clear), (1, 0))
+        self.assertEqual(cut.audio, tone(700, 1000)[: ledger.stream.clears[0].heard_bytes])
+        self.assertEqual(after.audio, tone(500, 60))
+        self.assertEqual(ledger.as_json()["streams"][0]["heard"][1]["audio"], 480)

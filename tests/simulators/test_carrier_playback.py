@@ -32,6 +32,17 @@ class PlaybackTests(SimpleTestCase):
         self.assertEqual([(span.start, span.end) for span in stretch.spans], [(100.0, 102.0)])
         self.assertEqual(stretch.under_runs, [])
 
+    def test_what_was_heard_between_two_moments_can_be_asked_for(self) -> None:
+        self.playback.media(b"\x10" * 800, 100.0)
+        self.playback.advance(100.2)
+        self.playback.media(b"\x20" * 800, 100.2)
+        self.playback.advance(100.25)
+        self.assertEqual(self.playback.heard_between(100.05, 100.1), b"\x10" * 400)
+        self.assertEqual(self.playback.heard_between(100.08, 100.12), b"\x10" * 160 + silence(20))
+        self.assertEqual(self.playback.heard_between(100.19, 100.21), silence(10) + b"\x20" * 80)
+        self.assertEqual(self.playback.heard_between(100.24, 100.28), b"\x20" * 80 + silence(30), "not heard yet")
+        self.assertEqual(self.playback.heard_between(99.0, 99.02), silence(20))
+
     def test_a_mark_comes_back_when_all_audio_before_it_has_played(self) -> None:
         self.playback.media(SECOND, 100.0)
         self.playback.mark("one", 100.0)
