@@ -1,35 +1,42 @@
-"""What an operator opens all day: the list of calls, and each call as a conversation. Read-only: calls.services writes.
+"""What an operator opens all day: the list of calls, each call as a conversation, and the messages that were taken.
 
-Both pages take a fixed number of queries, whatever they show. Times are in the zone of the call's business.
+Read-only, since calls.services writes; only that a message was handled is said here. The pages of calls
+take a fixed number of queries, whatever they show. Times are in the zone of the call's business.
 """
 
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import admin, messages
 from django.db.models import Count, IntegerField, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 
 from businesses.admin import badge
 from businesses.local_time import date_and_minute, date_and_time
 from businesses.tenancy import AgentFilter, AnyModelAdmin, BusinessFilter, TenantAdmin
-from calls import conversation, dead_letters, streams
+from calls import conversation, dead_letters, figures, streams
 from calls.models import (
     TERMINAL_STATUSES,
     CallLog,
+    CallMessage,
     CallStatus,
     ConversationTurn,
     DeadLetter,
     EndedReason,
     RefusedFact,
     SuspectCall,
+    ToolState,
+    ToolUse,
     WebProcess,
 )
 
@@ -44,9 +51,19 @@ _STATUS_BADGES = {
 }
 _BAD_ENDS = {
     EndedReason.MODEL_FAILED,
+    EndedReason.MODEL_REFUSED,
+    EndedReason.MODEL_SILENT,
     EndedReason.STREAM_LOST,
     EndedReason.NEVER_CONNECTED,
     EndedReason.SERVER_STOPPED,
+}
+
+_TOOL_BADGES = {
+    ToolState.FINISHED: "good",
+    ToolState.FAILED: "bad",
+    ToolState.TIMED_OUT: "bad",
+    ToolState.REFUSED: "warning",
+    ToolState.ABANDONED: "warning",
 }
 
 
@@ -88,7 +105,7 @@ class WhenFilter(admin.SimpleListFilter):
 class CallLogAdmin(TenantAdmin, ReadOnly):
     business_lookup = "business"
     fields = ["call_sid"]  # the page has a template of its own: admin only has to know one field
-    list_display = ["started", "numbers", "business_and_agent", "state", "ending", "length", "turns_here"]
+    list_display = ["started", "numbers", "business_and_agent", "state", "ending", "length", "price", "turns_here"]
     list_display_links = ["started"]
     list_filter = [WhenFilter, "status", BusinessFilter, CallAgentFilter, "direction", "ended_reason"]
     list_per_page = 50
@@ -161,6 +178,10 @@ class CallLogAdmin(TenantAdmin, ReadOnly):
     def length(self, call: CallLog) -> str:
         return conversation.minutes(call.duration_seconds)
 
+    @admin.display(description="cost", ordering="cost")
+    def price(self, call: CallLog) -> str:
+        return figures.money(call.cost)
+
     @admin.display(description="turns")
     def turns_here(self, call: Any) -> SafeString | str:
         if call.is_complete or call.status not in TERMINAL_STATUSES:
@@ -175,6 +196,85 @@ class CallLogAdmin(TenantAdmin, ReadOnly):
         if call is not None:
             context.update(call_page(call))
         return super().render_change_form(request, context, *args, **kwargs)
+
+
+class HandledFilter(admin.SimpleListFilter):
+    title = "handled"
+    parameter_name = "handled"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("no", "Open"), ("yes", "Handled")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[CallMessage]) -> QuerySet[CallMessage]:
+        if self.value() is None:
+            return queryset
+        return queryset.filter(handled_at__isnull=self.value() == "no")
+
+
+@admin.register(CallMessage)
+class CallMessageAdmin(TenantAdmin, ReadOnly):
+    """What callers left to be passed on, until somebody of the business says that it has been handled."""
+
+    business_lookup = "business"
+    list_display = ["taken", "sender", "said", "handled", "call_link"]
+    list_display_links = ["taken"]
+    list_filter = [HandledFilter, BusinessFilter]
+    list_select_related = ["business", "call", "handled_by"]
+    list_per_page = 50
+    list_max_show_all = 0
+    show_full_result_count = False
+    search_fields = ["caller_name__icontains", "callback_number__startswith"]
+    search_help_text = "The caller's name, or the beginning of the number to call back."
+    actions = ["mark_as_handled", "mark_as_open"]  # type: ignore[assignment]  # others have none
+    fields = ["taken", "caller_name", "call_back", "text", "handled", "call_link", "business"]
+
+    class Media:
+        css = {"all": ["calls/admin.css"]}
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        return super().changelist_view(request, {"title": "Messages", **(extra_context or {})})
+
+    @admin.display(description="taken", ordering="taken_at")
+    def taken(self, message: CallMessage) -> str:
+        return date_and_minute(message.taken_at or message.created_at, message.business.zone)
+
+    @admin.display(description="from", ordering="caller_name")
+    def sender(self, message: CallMessage) -> SafeString:
+        return format_html(
+            '{}<span class="second">{}</span>', message.caller_name or "no name", message.callback_number or "no number"
+        )
+
+    @admin.display(description="call back")
+    def call_back(self, message: CallMessage) -> SafeString | str:
+        return phone_link(message.callback_number)
+
+    @admin.display(description="message")
+    def said(self, message: CallMessage) -> str:
+        return Truncator(message.text).chars(200)
+
+    @admin.display(description="handled", ordering="handled_at")
+    def handled(self, message: CallMessage) -> SafeString:
+        return handled(message)
+
+    @admin.display(description="call")
+    def call_link(self, message: CallMessage) -> SafeString:
+        return format_html(
+            '<a href="{}">{}</a>', reverse("admin:calls_calllog_change", args=[message.call_id]), message.call
+        )
+
+    def has_handle_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("calls.change_callmessage")
+
+    @admin.action(description="Mark as handled", permissions=["handle"])
+    def mark_as_handled(self, request: HttpRequest, chosen: QuerySet[CallMessage]) -> None:
+        # Those only that are still open: of two people who were at it, the first one stays.
+        done = chosen.filter(handled_at=None).update(handled_at=timezone.now(), handled_by=request.user)
+        self.message_user(request, f"{done} marked as handled.", messages.SUCCESS)
+
+    @admin.action(description="Mark as open again", permissions=["handle"])
+    def mark_as_open(self, request: HttpRequest, chosen: QuerySet[CallMessage]) -> None:
+        done = chosen.exclude(handled_at=None).update(handled_at=None, handled_by=None)
+        self.message_user(request, f"{done} marked as open.", messages.SUCCESS)
 
 
 @admin.register(RefusedFact)
@@ -260,13 +360,29 @@ def ending(call: CallLog) -> SafeString | str:
     return call.get_ended_reason_display() or "-"
 
 
+def handled(message: CallMessage) -> SafeString:
+    if message.handled_at is None:
+        return badge("open", "warning")
+    when = date_and_minute(message.handled_at, message.business.zone)
+    by = f"{when}, {message.handled_by}" if message.handled_by else when
+    return format_html('{}<span class="second">{}</span>', badge("handled", "good"), by)
+
+
+def phone_link(number: str) -> SafeString | str:
+    """A number that a telephone can dial as a link; what a caller said besides stays text."""
+    digits = re.sub(r"[\s().-]", "", number)
+    return format_html('<a href="tel:{}">{}</a>', digits, number) if re.fullmatch(r"\+?[0-9]{3,20}", digits) else number
+
+
 def call_page(call: Any) -> dict[str, Any]:
     """Return what the template of a call's page shows: facts as (name, value) and turns as conversation.TurnView."""
     zone = call.business.zone
     told = {int(number): report["turns"] or 0 for number, report in call.streams.items()}
-    turns = list(conversation.read(call.turns.order_by("turn_index"), call.started_at, zone, told))
+    rows = list(call.turns.order_by("turn_index"))
+    turns = list(conversation.read(rows, call.started_at, zone, told))
     is_over = call.status in TERMINAL_STATUSES
     last = streams.counts(turn.index for turn in turns).get(call.last_stream, 0)
+    lost_a_stream = any(number not in told for number in range(call.last_stream))
     after = told.get(call.last_stream, 0) - last
     return {
         "title": f"Call from {call.from_number or 'an unknown number'}",
@@ -277,12 +393,18 @@ def call_page(call: Any) -> dict[str, Any]:
         "is_incomplete": is_over and not call.is_complete,
         "missing_turns": sum(turn.missing_before for turn in turns) + max(after, 0),
         "missing_after": max(after, 0),
-        "has_lost_stream": any(number not in told for number in range(call.last_stream)),
+        "has_lost_stream": lost_a_stream,
         "status_badge": status_badge(call),
         "ending": ending(call),
         # Somebody else's text: only an address of the web becomes a link.
         "recording_url": call.recording_url if call.recording_url.startswith(("https://", "http://")) else "",
-        "facts": _facts(call, zone, len(turns)),
+        "facts": _facts(call, zone, len(turns)) + _figures(call, rows, "at least " if lost_a_stream else ""),
+        "counted": figures.counted(call.counters),
+        "tool_uses": [_tool_use(use, call.started_at, is_over) for use in call.tool_uses.order_by("started_at", "pk")],
+        "messages_taken": [
+            {"message": message, "number": phone_link(message.callback_number), "handled": handled(message)}
+            for message in call.messages.select_related("business", "handled_by").order_by("taken_at", "pk")
+        ],
         "ids": [
             ("CallSid", call.call_sid),
             ("StreamSid", call.stream_sid),
@@ -306,3 +428,29 @@ def _facts(call: CallLog, zone: Any, turn_count: int) -> list[tuple[str, object]
         *([("Resumed", "once" if call.last_stream == 1 else f"{call.last_stream} times")] if call.last_stream else []),
         ("Interruptions", call.interruptions),
     ]
+
+
+def _figures(call: CallLog, turns: Iterable[ConversationTurn], at_least: str) -> list[tuple[str, object]]:
+    """`at_least`: what is written before numbers that a lost stream may not have told all of."""
+    figures_known = [("Time to answer", figures.answer_times(turn.reply_ms for turn in turns))]
+    if call.usage:
+        figures_known.append(("Tokens", at_least + figures.tokens(call.usage)))
+    if call.cost is not None:
+        figures_known.append(("Cost of the speech model", at_least + figures.money(call.cost)))
+    elif call.usage:
+        figures_known.append(("Cost of the speech model", "no price is known for it"))
+    return [(name, value) for name, value in figures_known if value]
+
+
+def _tool_use(use: ToolUse, call_started_at: datetime | None, is_over: bool) -> dict[str, Any]:
+    """What the page shows of a tool. One that a dead process had started will not end any more."""
+    lost = use.state == ToolState.STARTED and is_over
+    took = (use.ended_at - use.started_at).total_seconds() * 1000 if use.started_at and use.ended_at else None
+    return {
+        "use": use,
+        "state": badge("Its end is not known", "warning")
+        if lost
+        else badge(use.get_state_display(), _TOOL_BADGES.get(ToolState(use.state), "live")),
+        "offset": conversation.offset(use.started_at, call_started_at),
+        "took": figures.seconds(max(took, 0)) if took is not None else "",
+    }

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from businesses.local_time import time_of_day
 from calls import streams
+from calls.figures import seconds
 
 
 class Turn(Protocol):
@@ -21,6 +22,8 @@ class Turn(Protocol):
     heard_text: str
     generated_ms: int
     heard_ms: int
+    reply_ms: int | None
+    reply_heard_ms: int | None
     interrupted: bool
     started_at: datetime | None
 
@@ -36,6 +39,7 @@ class TurnView:
     missing_before: int  # turns that should stand before this one and are not here
     clock: str  # time of day in the business's zone, or empty
     offset: str  # since the start of the call, m:ss, or empty
+    answered: str  # how long the caller waited for the answer, or empty
     caller: str
     caller_note: str
     heard: str
@@ -70,7 +74,8 @@ def read(
             resumes=resumes,
             missing_before=missing + max(place - expected, 0),
             clock=time_of_day(turn.started_at, zone),
-            offset=_offset(turn.started_at, started_at),
+            offset=offset(turn.started_at, started_at),
+            answered=_answered(turn),
             caller=turn.user_text.strip(),
             caller_note=_caller_note(turn),
             heard=heard,
@@ -106,10 +111,18 @@ def minutes(seconds: int | float | None) -> str:
     return f"{rest // 60}:{rest % 60:02}"
 
 
-def _offset(moment: datetime | None, start: datetime | None) -> str:
+def offset(moment: datetime | None, start: datetime | None) -> str:
+    """How far into the call a moment is, as m:ss; empty when that is not known."""
     if moment is None or start is None:
         return ""
     return minutes((moment - start).total_seconds())
+
+
+def _answered(turn: Turn) -> str:
+    """From the end of what the caller said, which only we know of, to the answer's first sound at either end."""
+    sent = "" if turn.reply_ms is None else f"answered after {seconds(turn.reply_ms)}"
+    heard = "" if turn.reply_heard_ms is None else f"heard after {seconds(turn.reply_heard_ms)}"
+    return ", ".join(said for said in (sent, heard) if said)
 
 
 def _caller_note(turn: Turn) -> str:
@@ -124,7 +137,7 @@ def _agent_note(turn: Turn) -> str:
             return "It is not known which words of this were heard."
         return ""
     if turn.generated_ms:
-        return f"The agent spoke for {_seconds(turn.generated_ms)}, but there is no transcript of it."
+        return f"The agent spoke for {seconds(turn.generated_ms)}, but there is no transcript of it."
     return "The agent did not answer."
 
 
@@ -134,9 +147,5 @@ def _interruption(turn: Turn) -> str:
     if not turn.generated_ms:
         return "Interrupted."
     if not turn.heard_ms:
-        return f"Interrupted before any of its {_seconds(turn.generated_ms)} was heard."
-    return f"Interrupted after {_seconds(turn.heard_ms)} of {_seconds(turn.generated_ms)}."
-
-
-def _seconds(milliseconds: int) -> str:
-    return f"{milliseconds / 1000:.1f} s"
+        return f"Interrupted before any of its {seconds(turn.generated_ms)} was heard."
+    return f"Interrupted after {seconds(turn.heard_ms)} of {seconds(turn.generated_ms)}."

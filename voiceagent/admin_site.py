@@ -13,7 +13,7 @@ from businesses.tenancy import TenantAdmin
 
 # What an operator opens, in this order; everything else follows.
 _FIRST_APPS = ["calls", "businesses"]
-_FIRST_MODELS = ["CallLog", "PhoneNumber", "Agent", "Business"]
+_FIRST_MODELS = ["CallLog", "CallMessage", "PhoneNumber", "Agent", "Business"]
 
 
 class SuperusersOnly:

@@ -9,8 +9,8 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission, User
 from django.db.models import Model
 
-from businesses.models import Agent, AgentVersion, Business, Membership, PhoneNumber
-from calls.models import CallLog, CallStatus, ConversationTurn, EndedReason
+from businesses.models import Agent, AgentVersion, Business, Clip, HttpTool, Membership, PhoneNumber
+from calls.models import CallLog, CallMessage, CallStatus, ConversationTurn, EndedReason, ToolUse
 
 STARTED = datetime(2026, 11, 23, 14, 5, 12, tzinfo=UTC)
 
@@ -27,9 +27,10 @@ class World:
     number: PhoneNumber
     call: CallLog
     turn: ConversationTurn
+    message: CallMessage
 
     def rows(self) -> list[Model]:
-        return [self.business, self.agent, self.published, self.draft, self.number, self.call, self.turn]
+        return [self.business, self.agent, self.published, self.draft, self.number, self.call, self.turn, self.message]
 
 
 def make_world(word: str, digit: int) -> World:
@@ -56,7 +57,12 @@ def make_world(word: str, digit: int) -> World:
         is_complete=True,
     )
     turn = ConversationTurn.objects.create(call=call, turn_index=0, bot_reply=f"{word} greeting")
-    return World(word, business, agent, published, draft, number, call, turn)
+    of_call = {"business": business, "call": call}
+    ToolUse.objects.create(**of_call, tool_call_id="call_1", name="take_message", arguments=f'{{"text": "{word}"}}')
+    message = CallMessage.objects.create(
+        **of_call, key="call_1", caller_name=f"{word} caller", text=f"{word} message", taken_at=STARTED
+    )
+    return World(word, business, agent, published, draft, number, call, turn, message)
 
 
 def staff_member(*businesses: Business, name: str = "olga") -> User:

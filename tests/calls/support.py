@@ -44,3 +44,30 @@ def a_turn(index: int, revision: int = 0, **fields: Any) -> dict[str, Any]:
         "ended_at": at(6 + 5 * index),
         **fields,
     }
+
+
+def a_tool_use(number: int, state: str = "finished", **fields: Any) -> dict[str, Any]:
+    """The arguments of a tool's use but the call's, as it is known when it is in `state`."""
+    has_ended = state != "started"
+    return {
+        "tool_call_id": f"call_{number}",
+        "name": "look_up",
+        "arguments": f'{{"number": {number}}}',
+        "output": f'{{"found": "{state}"}}' if has_ended else "",
+        "state": state,
+        "started_at": at(10 + number),
+        "ended_at": at(10.5 + number) if has_ended else "",
+        **fields,
+    }
+
+
+def a_message(number: int, **fields: Any) -> dict[str, Any]:
+    """The arguments of a message but the call's."""
+    return {
+        "key": f"call_{number}",
+        "text": f"Please call me back about {number}.",
+        "caller_name": "Nina",
+        "callback_number": CALLER,
+        "taken_at": at(15 + number),
+        **fields,
+    }

@@ -22,6 +22,8 @@ class Turn:
     heard_text: str = ""
     generated_ms: int = 6400
     heard_ms: int = 6400
+    reply_ms: int | None = None
+    reply_heard_ms: int | None = None
     interrupted: bool = False
     started_at: datetime | None = START + timedelta(seconds=70)
 

@@ -6,20 +6,37 @@ import random
 import threading
 import unittest
 from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 from django.db import close_old_connections, connection, connections
-from django.test import TestCase, TransactionTestCase
+from django.test import TestCase, TransactionTestCase, override_settings
+from django.utils import timezone
 
 from businesses.models import Business
-from calls import services
-from calls.models import CallLog, ConversationTurn, RefusedFact
+from calls import costs, services
+from calls.models import CallLog, CallMessage, ConversationTurn, RefusedFact, ToolUse
 from calls.transcripts import render
-from tests.calls.support import ACCOUNT_SID, CALL_SID, CALLER, OUR_NUMBER, a_business, a_turn, at
+from tests.calls.support import (
+    ACCOUNT_SID,
+    CALL_SID,
+    CALLER,
+    OUR_NUMBER,
+    a_business,
+    a_message,
+    a_tool_use,
+    a_turn,
+    at,
+)
 
 Fact = tuple[Callable[..., bool], dict[str, Any]]
 
-TURNS = [a_turn(0), a_turn(1, 1), a_turn(2, interrupted=True), a_turn(3)]
+TURNS = [a_turn(0), a_turn(1, 1, reply_ms=800, reply_heard_ms=950), a_turn(2, interrupted=True), a_turn(3)]
+TOOL_USES = [a_tool_use(1), a_tool_use(2, "abandoned"), a_tool_use(3, "failed")]
+MESSAGES = [a_message(1), a_message(4)]
+USAGE = {"input_tokens": 9000, "cached_tokens": 4000, "output_tokens": 700, "input_audio_tokens": 5000}
+PRICES: costs.Prices = {"a-model": [(date(2026, 1, 1), costs.Price(*(Decimal(n) for n in (1, 2, 3, 4, 5, 6))))]}
 
 
 def facts_of_a_call(business_id: int, agent_version_id: int | None) -> list[Fact]:
@@ -33,7 +50,17 @@ def facts_of_a_call(business_id: int, agent_version_id: int | None) -> list[Fact
         "account_sid": ACCOUNT_SID,
         "agent_version_id": agent_version_id,
     }
-    ended = {"status": "completed", "duration_seconds": 24, "transcript": render(TURNS), "interruptions": 1}
+    ended = {
+        "status": "completed",
+        "duration_seconds": 24,
+        "transcript": render(TURNS),
+        "interruptions": 1,
+        "model": "a-model",
+        "counters": {"interruptions": 1, "underrun_ms": 240},
+        "usage": USAGE,
+        "tool_uses": TOOL_USES,
+        "messages": MESSAGES,
+    }
     return [
         (services.apply_call_status, {**call, "status": "ringing", "sequence_number": 1, "occurred_at": at(0.2)}),
         (services.create_call_log, {**created, "status": "ringing", "occurred_at": at(0)}),
@@ -41,7 +68,13 @@ def facts_of_a_call(business_id: int, agent_version_id: int | None) -> list[Fact
         (services.apply_call_status, {**call, "status": "in-progress", "sequence_number": 2, "occurred_at": at(1)}),
         (services.save_conversation_turn, {**call, **a_turn(0)}),
         (services.save_conversation_turn, {**call, **a_turn(1)}),
-        (services.save_conversation_turn, {**call, **a_turn(1, 1)}),
+        (services.save_conversation_turn, {**call, **TURNS[1]}),
+        (services.save_tool_use, {**call, **a_tool_use(1, "started")}),
+        (services.save_tool_use, {**call, **TOOL_USES[0]}),
+        (services.save_tool_use, {**call, **a_tool_use(2, "started")}),
+        (services.save_tool_use, {**call, **a_tool_use(3, "timed_out")}),
+        (services.save_tool_use, {**call, **TOOL_USES[2]}),
+        (services.save_message, {**call, **MESSAGES[0]}),
         (services.save_conversation_turn, {**call, **TURNS[2]}),
         (services.save_conversation_turn, {**call, **a_turn(3)}),
         (
@@ -68,10 +101,14 @@ def state() -> dict[str, Any]:
     call: dict[str, Any] = {**CallLog.objects.values().get()}
     for name in ("id", "created_at", "updated_at"):
         del call[name]
-    call["turns"] = list(ConversationTurn.objects.order_by("turn_index").values_list(*a_turn(0)))
+    turn = (*a_turn(0), "reply_ms", "reply_heard_ms")
+    call["turns"] = list(ConversationTurn.objects.order_by("turn_index").values_list(*turn))
+    call["tool_uses"] = list(ToolUse.objects.order_by("tool_call_id").values_list(*a_tool_use(0), "business_id"))
+    call["messages"] = list(CallMessage.objects.order_by("key").values_list(*a_message(0), "business_id"))
     return call
 
 
+@override_settings(SPEECH_PRICES=PRICES)
 class StateTest(TestCase):
     """What is stored of one call, once all its facts have been applied."""
 
@@ -110,18 +147,42 @@ class AnyOrderTest(StateTest):
         self.assertEqual(stored["transcript"], render(TURNS))
         self.assertTrue(stored["is_complete"])
         self.assertEqual([turn[:2] for turn in stored["turns"]], [(0, 0), (1, 1), (2, 0), (3, 0)])
+        self.assertEqual(
+            [turn[-2:] for turn in stored["turns"]], [(None, None), (800, 950), (None, None), (None, None)]
+        )
+        self.assertEqual(
+            [use[:5] for use in stored["tool_uses"]],
+            [
+                ("call_1", "look_up", '{"number": 1}', '{"found": "finished"}', "finished"),
+                ("call_2", "look_up", '{"number": 2}', '{"found": "abandoned"}', "abandoned"),
+                ("call_3", "look_up", '{"number": 3}', '{"found": "failed"}', "failed"),
+            ],
+        )
+        self.assertEqual([message[0] for message in stored["messages"]], ["call_1", "call_4"])
+        self.assertEqual(stored["messages"][0][1:4], ("Please call me back about 1.", "Nina", CALLER))
+        self.assertEqual(stored["counters"], {"interruptions": 1, "underrun_ms": 240})
+        self.assertEqual(stored["usage"], USAGE)
+        # text: 4000 in, all of them cached, and 700 out; audio: 5000 in
+        self.assertEqual(stored["cost"], Decimal("0.030100"))
         self.assertFalse(RefusedFact.objects.exists())
 
     def test_shuffled_and_repeated_facts_end_the_same(self) -> None:
         self.assert_any_order_ends_the_same(self.facts)
 
-    def test_the_end_alone_repairs_every_lost_turn(self) -> None:
+    def test_the_end_alone_repairs_everything_that_was_lost(self) -> None:
         expected = self.apply(self.facts)
-        without_turns = [fact for fact in self.facts if fact[0] is not services.save_conversation_turn]
+        lost = {services.save_conversation_turn, services.save_tool_use, services.save_message}
+        what_is_left = [fact for fact in self.facts if fact[0] not in lost]
         for seed in range(20):
-            random.Random(seed).shuffle(without_turns)
+            random.Random(seed).shuffle(what_is_left)
             with self.subTest(seed=seed):
-                self.assertEqual(self.apply(without_turns), expected)
+                self.assertEqual(self.apply(what_is_left), expected)
+
+    def test_a_fact_of_the_release_before_is_taken_as_it_is(self) -> None:
+        new = {"model", "counters", "usage", "tool_uses", "messages"}
+        self.apply([(service, {k: v for k, v in given.items() if k not in new}) for service, given in self.facts])
+        call = CallLog.objects.get()
+        self.assertEqual((call.is_complete, call.counters, call.usage, call.cost), (True, {}, {}, None))
 
 
 class MergeRulesTest(TestCase):
@@ -216,6 +277,53 @@ class MergeRulesTest(TestCase):
         self.assertEqual(self.stored().ended_reason, "")
         self.assertTrue(self.stored().is_complete)
 
+    def test_a_tool_never_goes_back_and_its_end_may_be_corrected(self) -> None:
+        for state, expected in (
+            ("timed_out", "timed_out"),
+            ("started", "timed_out"),
+            ("abandoned", "timed_out"),
+            ("finished", "finished"),
+            ("failed", "finished"),
+        ):
+            services.save_tool_use(**self.call, **a_tool_use(1, state))
+            use = ToolUse.objects.get()
+            self.assertEqual((use.state, use.output), (expected, f'{{"found": "{expected}"}}'))
+
+    def test_a_tool_or_a_message_that_comes_first_makes_the_call(self) -> None:
+        services.save_tool_use(**self.call, **a_tool_use(1))
+        call = self.stored()
+        self.assertEqual((call.status, call.business_id), ("queued", self.business.pk))
+        call.delete()
+        services.save_message(**self.call, **a_message(1))
+        self.assertEqual(CallMessage.objects.get().call, self.stored())
+        self.assertEqual(self.stored().started_at, CallMessage.objects.get().taken_at)
+
+    def test_a_handled_message_stays_handled_however_often_it_comes(self) -> None:
+        services.save_message(**self.call, **a_message(1))
+        CallMessage.objects.update(handled_at=timezone.now())
+        services.save_message(**self.call, **a_message(1))
+        self.finalize([], messages=[a_message(1)])
+        self.assertIsNotNone(CallMessage.objects.get().handled_at)
+
+    def test_the_price_is_the_one_of_the_day_on_which_the_call_began(self) -> None:
+        dearer = costs.Price(*[Decimal(10)] * 6)
+        prices = {"a-model": [*PRICES["a-model"], (date(2026, 11, 24), dearer)]}
+        with override_settings(SPEECH_PRICES=prices):
+            self.finalize([a_turn(0)], model="a-model", usage={"input_tokens": 1_000_000})
+            self.assertEqual(self.stored().cost, Decimal(10))
+            services.create_call_log(**self.call, **self.identity, occurred_at="2026-11-23T23:59:59+00:00")
+            self.assertEqual(self.stored().cost, Decimal(1))
+
+    def test_a_stream_that_told_no_tokens_costs_nothing_known(self) -> None:
+        self.finalize([], model="a-model", usage={"input_tokens": 0, "output_tokens": 0})
+        self.assertEqual((self.stored().usage, self.stored().cost), ({}, None))
+
+    def test_a_row_of_the_release_before_takes_a_second_report(self) -> None:
+        old = {"turns": 0, "seconds": 3, "interruptions": 1, "ended_reason": "", "model_session_id": ""}
+        CallLog.objects.create(call_sid=CALL_SID, business=self.business, streams={"0": old})
+        self.finalize([], counters={"echoes": 1}, model="a-model", usage={"input_tokens": 5})
+        self.assertEqual((self.stored().counters, self.stored().usage), ({"echoes": 1}, {"input_tokens": 5}))
+
     def test_a_turn_costs_few_queries(self) -> None:
         services.create_call_log(**self.call, **self.identity, occurred_at=at(0))
         with self.assertNumQueries(5):  # lock the call, look for the turn, insert it; begin and commit
@@ -244,8 +352,21 @@ def facts_of_a_resumed_call(business_id: int, agent_version_id: int | None) -> l
         "duration_seconds": 20,
         "ended_reason": "server_stopped",
         "interruptions": 1,
+        "model": "a-model",
+        "counters": {"echoes": 2, "underruns": 1},
+        "usage": {"input_tokens": 1_000_000, "output_tokens": 0},
+        "tool_uses": [a_tool_use(1, "abandoned")],
     }
-    over = {"status": "completed", "duration_seconds": 9, "ended_reason": "agent_ended", "interruptions": 2}
+    over = {
+        "status": "completed",
+        "duration_seconds": 9,
+        "ended_reason": "agent_ended",
+        "interruptions": 2,
+        "model": "a-model-2026-11-01",
+        "counters": {"echoes": 3},
+        "usage": {"output_tokens": 1_000_000},
+        "messages": [a_message(2)],
+    }
     return [
         (services.create_call_log, {**created, "status": "ringing", "occurred_at": at(0)}),
         (services.create_call_log, {**created, "occurred_at": at(2), "owner_boot_id": "a" * 32, "stream_sid": "MZ1"}),
@@ -290,11 +411,27 @@ class ResumedTest(StateTest):
         self.assertEqual((stored["expected_turns"], stored["interruptions"]), (4, 3))
         self.assertEqual((stored["duration_seconds"], stored["model_session_id"]), (29, "sess_2"))
         self.assertTrue(stored["is_complete"])
+        self.assertEqual(stored["counters"], {"echoes": 5, "underruns": 1})
+        self.assertEqual(stored["usage"], {"input_tokens": 1_000_000, "output_tokens": 1_000_000})
+        self.assertEqual(stored["cost"], Decimal(1 + 3))
+        self.assertEqual((len(stored["tool_uses"]), len(stored["messages"])), (1, 1))
         self.assertEqual(stored["transcript"].count("\n") + 1, 6)
         self.assertFalse(RefusedFact.objects.exists())
 
     def test_shuffled_and_repeated_it_ends_the_same(self) -> None:
         self.assert_any_order_ends_the_same(self.facts)
+
+    def test_what_the_first_stream_counted_is_told_while_the_second_goes_on_and_when_it_died(self) -> None:
+        for facts in (self.facts[:6], [*self.facts[:6], self.facts[-1]]):
+            stored = self.apply(facts)
+            self.assertEqual((stored["counters"], stored["cost"]), ({"echoes": 2, "underruns": 1}, Decimal(1)))
+
+    def test_a_stream_whose_model_has_no_price_leaves_the_cost_unknown(self) -> None:
+        for _, arguments in self.facts:
+            if arguments.get("model") == "a-model":
+                arguments["model"] = "another-model"
+        stored = self.apply(self.facts)
+        self.assertEqual((stored["cost"], stored["usage"]["input_tokens"]), (None, 1_000_000))
 
     def test_while_it_is_handed_over_it_is_live_and_nobodys(self) -> None:
         stored = self.apply(self.facts[:5])
@@ -347,12 +484,15 @@ class RefusedTest(TestCase):
         self.call: dict[str, Any] = {"call_sid": CALL_SID, "business_id": self.business.pk}
         self.turn = {**self.call, **a_turn(0)}
 
+    def rows(self) -> list[list[dict[str, Any]]]:
+        return [list(model.objects.values()) for model in (CallLog, ConversationTurn, ToolUse, CallMessage)]
+
     def assert_refused(self, service: Callable[..., bool], arguments: dict[str, Any], reason: str) -> RefusedFact:
-        before = list(CallLog.objects.values()), list(ConversationTurn.objects.values())
+        before = self.rows()
         RefusedFact.objects.all().delete()
         for _ in range(2):
             self.assertFalse(service(**arguments))
-        self.assertEqual((list(CallLog.objects.values()), list(ConversationTurn.objects.values())), before)
+        self.assertEqual(self.rows(), before)
         refused = RefusedFact.objects.get()  # once, though it came twice
         self.assertIn(reason, refused.reason)
         self.assertEqual(refused.kind, service.__name__)
@@ -411,6 +551,66 @@ class RefusedTest(TestCase):
         for turns in bad:
             with self.subTest(turns=turns):
                 self.assert_refused(services.finalize_call_log, {**ended, "turns": turns}, "")
+
+    def test_a_tool_or_message_that_cannot_be_repaired_is_refused(self) -> None:
+        for field, value, reason in [
+            ("tool_call_id", "", "tool_call_id"),
+            ("tool_call_id", None, "text"),
+            ("state", "exploded", "state"),
+            ("state", None, "state"),
+            ("started_at", "soon", "started_at"),
+            ("output", {"not": "text"}, "text"),
+        ]:
+            with self.subTest(field=field, value=value):
+                use = {**a_tool_use(1), field: value}
+                self.assert_refused(services.save_tool_use, {**self.call, **use}, reason)
+                self.assert_refused(services.finalize_call_log, {**self.call, **FINALIZED, "tool_uses": [use]}, reason)
+        for field, value, reason in [("key", "\0", "key"), ("text", 1, "text"), ("taken_at", "soon", "taken_at")]:
+            with self.subTest(field=field, value=value):
+                message = {**a_message(1), field: value}
+                self.assert_refused(services.save_message, {**self.call, **message}, reason)
+                ended = {**self.call, **FINALIZED, "messages": [message]}
+                self.assert_refused(services.finalize_call_log, ended, reason)
+        self.assertFalse(ToolUse.objects.exists() or CallMessage.objects.exists())
+
+    def test_what_is_no_number_is_not_counted_and_what_has_no_name_is_left_out(self) -> None:
+        ended = {**self.call, **FINALIZED}
+        bad: list[tuple[str, Any]] = [
+            ("counters", ["echoes"]),
+            ("counters", {"echoes": "many"}),
+            ("counters", {"echoes": True}),
+            ("usage", 12),
+            ("usage", {"input_tokens": None}),
+        ]
+        for field, value in bad:
+            with self.subTest(field=field, value=value):
+                self.assert_refused(services.finalize_call_log, {**ended, field: value}, field)
+        counters = {
+            "echoes": -1,
+            "Not this": 1,
+            "x" * 61: 1,
+            "underrun_ms": 2**40,
+            **{f"error_{n}": 1 for n in range(90)},
+        }
+        usage = {"input_tokens": 2**40, "images": 7}
+        self.assertTrue(services.finalize_call_log(**ended, counters=counters, usage=usage))
+        call = CallLog.objects.get()
+        self.assertEqual((len(call.counters), call.counters["echoes"]), (64, 0))
+        self.assertEqual(call.usage, {"input_tokens": 2**31 - 1})
+        self.assertNotIn("Not this", call.counters)
+
+    def test_long_texts_of_tools_and_messages_are_cut(self) -> None:
+        long = "x" * 40_000
+        use = a_tool_use(1, tool_call_id=long, name=long, arguments=long, output=long)
+        services.save_tool_use(**self.call, **use)
+        services.save_tool_use(**self.call, **use)
+        stored = ToolUse.objects.get()
+        sizes = (len(stored.tool_call_id), len(stored.name), len(stored.arguments), len(stored.output))
+        self.assertEqual(sizes, (200, 100, 16 * 1024, 16 * 1024))
+        services.save_message(**self.call, **a_message(1, caller_name=long, callback_number=long, text=long))
+        message = CallMessage.objects.get()
+        sizes = (len(message.caller_name), len(message.callback_number), len(message.text))
+        self.assertEqual(sizes, (200, 100, 16 * 1024))
 
     def test_a_status_that_is_none_is_refused(self) -> None:
         said = {**self.call, "status": "exploded", "sequence_number": 1}
