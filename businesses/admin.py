@@ -7,21 +7,25 @@ calls use from then on. Published versions are shown and never changed.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Count, Exists, OuterRef, QuerySet
+from django.db.models.functions import Length
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
-from businesses.forms import AgentChoiceField, BusinessForm, DraftForm, DraftFormSet
+from businesses import clips, jobs, sentences, wav
+from businesses.forms import AgentChoiceField, BusinessForm, DraftForm, DraftFormSet, HttpToolForm
 from businesses.local_time import date_and_time
-from businesses.models import Agent, AgentVersion, Business, Membership, PhoneNumber
+from businesses.models import Agent, AgentVersion, Business, Clip, HttpTool, Membership, PhoneNumber
 from businesses.tenancy import AgentFilter, BusinessFilter, TenantAdmin
 
 if TYPE_CHECKING:
@@ -89,6 +93,10 @@ class DraftInline(AnyStackedInline):
     verbose_name = "draft"
     fieldsets = [
         (None, {"fields": ["greeting", "instructions", "voice", "language", "tools", "max_call_seconds"]}),
+        (
+            "Manners on the phone",
+            {"fields": ["caller_speaks_first", "protected_greeting_seconds", "silence_seconds"]},
+        ),
         ("Speech model and turn detection", {"fields": ["model", "transcription_model", "turn_detection"]}),
     ]
 
@@ -150,7 +158,7 @@ class AgentAdmin(TenantAdmin):
         kwargs: dict[str, Any] = super().get_formset_kwargs(request, obj, inline, prefix)
         published = obj.published_version() if obj.pk else None
         if published is not None:
-            kwargs["initial"] = [{name: getattr(published, name) for name in AgentVersion.CONTENT}]
+            kwargs["initial"] = [published.content()]
         return kwargs
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -190,13 +198,32 @@ class AgentAdmin(TenantAdmin):
         return super().response_add(request, obj, post_url_continue)
 
 
+def sentences_of(version: AgentVersion) -> list[dict[str, Any]]:
+    """What a published version says in its own voice, for its page, in the order of a call; of a draft nothing."""
+    if not version.is_published:
+        return []
+    rows = Clip.objects.without_audio().annotate(size=Length("audio")).filter(agent_version=version)
+    clips_by_key: dict[str, Any] = {clip.key: clip for clip in rows}
+    return [
+        {
+            "key": key,
+            "purpose": sentences.PURPOSES[key],
+            "text": text,
+            "clip": (clip := clips_by_key.get(key)),
+            "seconds": f"{clip.size / 8000:.1f} s" if clip is not None and clip.rendered_at else "",
+            "rendered": date_and_time(clip.rendered_at, version.agent.business.zone) if clip is not None else "",
+        }
+        for key, text in sentences.of_agent(version.greeting, version.language).items()
+    ]
+
+
 @admin.register(AgentVersion)
 class AgentVersionAdmin(TenantAdmin):
     """One version, to be read. It has no entry in the index: the way to it is the agent's page, or a call's."""
 
     business_lookup = "agent__business"
-    fields = ["agent", "number", "published", *AgentVersion.CONTENT]
-    readonly_fields = ["published"]
+    fields = ["agent", "number", "published", *AgentVersion.CONTENT, "http_tools"]
+    readonly_fields = ["published", "http_tools"]
     list_display = ["__str__", "published"]
     list_select_related = ["agent__business"]
     change_form_template = "admin/businesses/agentversion/change_form.html"
@@ -205,19 +232,60 @@ class AgentVersionAdmin(TenantAdmin):
     def published(self, version: AgentVersion) -> str:
         return date_and_time(version.published_at, version.agent.business.zone) or "not yet: this is a draft"
 
+    @admin.display(description="HTTP tools as published")
+    def http_tools(self, version: AgentVersion) -> str:
+        tools = version.frozen_http_tools or []
+        return format_html_join(SafeString("<br>"), "{}: {} {}", [(t["name"], t["method"], t["url"]) for t in tools])
+
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         version = kwargs.get("obj")
         if version is not None:
             context.update(title=f"{version.agent}, version {version.number}", subtitle=None)
+            context["sentences"] = sentences_of(version)
         context["can_start_draft"] = request.user.has_perm("businesses.add_agentversion")
+        context["can_render"] = request.user.has_perm("businesses.change_agentversion")
         return super().render_change_form(request, context, *args, **kwargs)
 
     def get_urls(self) -> list[URLPattern]:
-        new_draft = self.admin_site.admin_view(self.new_draft)
+        view, name = self.admin_site.admin_view, "businesses_agentversion"
         return [
-            path("<path:object_id>/new-draft/", new_draft, name="businesses_agentversion_new_draft"),
+            path("<path:object_id>/new-draft/", view(self.new_draft), name=f"{name}_new_draft"),
+            path("<path:object_id>/render-again/", view(self.render_again), name=f"{name}_render_again"),
+            path("<path:object_id>/sentences/<slug:key>.wav", view(self.play), name=f"{name}_play"),
             *super().get_urls(),
         ]
+
+    def play(self, request: HttpRequest, object_id: str, key: str) -> HttpResponse:
+        """A sentence of the version as a sound file."""
+        version = self.get_object(request, object_id)
+        if version is None:
+            raise Http404
+        if not self.has_view_permission(request, version):
+            raise PermissionDenied
+        clip = Clip.objects.rendered().filter(agent_version=version, key=key).first()
+        if clip is None:
+            raise Http404
+        return HttpResponse(wav.of_mu_law(bytes(clip.audio)), content_type="audio/wav")
+
+    @method_decorator(require_POST)
+    def render_again(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Have the sentences of a published version rendered once more, in the background."""
+        version = self.get_object(request, object_id)
+        if version is None or not version.is_published:
+            raise Http404
+        if not request.user.has_perm("businesses.change_agentversion"):
+            raise PermissionDenied
+        clips.want_again(version.pk)
+        self.log_change(request, version, "Sentences to be rendered again.")
+        if jobs.ask_to_render(version.pk):
+            text, level = "The sentences are being rendered. Load this page again in half a minute.", messages.SUCCESS
+        else:
+            text, level = (
+                "No worker could be asked just now. Sentences of versions in use follow later.",
+                messages.WARNING,
+            )
+        self.message_user(request, text, level)
+        return HttpResponseRedirect(reverse("admin:businesses_agentversion_change", args=[version.pk]))
 
     @method_decorator(require_POST)
     def new_draft(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -279,3 +347,43 @@ class PhoneNumberAdmin(TenantAdmin):
         if db_field.name == "agent" and field is not None:
             field.queryset = field.queryset.select_related("business")
         return field
+
+
+@admin.register(HttpTool)
+class HttpToolAdmin(TenantAdmin):
+    business_lookup = "business"
+    form = HttpToolForm
+    list_display = ["name", "business", "method", "host", "state"]
+    list_filter = [BusinessFilter]
+    list_select_related = ["business"]
+    search_fields = ["name", "url"]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        """What is shown of a secret is in the form; whoever may only look sees nothing of it."""
+        fields = ["name", "business", "description", "parameters", "method", "url"]
+        if obj is None or self.has_change_permission(request, obj):
+            fields += ["secret", "remove_secret"] if obj is not None and obj.encrypted_secret else ["secret"]
+        return [*fields, "timeout_seconds", "is_active"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return ["business"] if obj else []  # its secret is that business's
+
+    @admin.display(description="host")
+    def host(self, tool: HttpTool) -> str:
+        return urlsplit(tool.url).hostname or ""
+
+    @admin.display(description="usable")
+    def state(self, tool: HttpTool) -> SafeString:
+        if not tool.is_active:
+            return badge("switched off")
+        return badge("yes", "good") if is_allowed_host(self.host(tool)) else badge("host not allowed", "warning")
+
+    def save_model(self, request: HttpRequest, obj: HttpTool, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if not is_allowed_host(self.host(obj)):
+            text = f"Calls cannot use it yet: {self.host(obj)} is not among this server's HTTP_TOOL_HOSTS."
+            self.message_user(request, text, messages.WARNING)
+
+
+def is_allowed_host(host: str) -> bool:
+    return host in getattr(settings, "HTTP_TOOL_HOSTS", ())

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import zoneinfo
+from collections.abc import Collection
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
@@ -25,11 +28,20 @@ _SERVER_VAD_NUMBERS = {
 }
 _WHOLE_NUMBERS = {"prefix_padding_ms", "silence_duration_ms", "idle_timeout_ms"}
 _EAGERNESS = ("low", "medium", "high", "auto")
-_SWITCHES = {"create_response", "interrupt_response"}
 _KEYS = {
-    "server_vad": {"type", *_SWITCHES, *_SERVER_VAD_NUMBERS},
-    "semantic_vad": {"type", "eagerness", *_SWITCHES},
+    "server_vad": {"type", *_SERVER_VAD_NUMBERS},
+    "semantic_vad": {"type", "eagerness"},
 }
+# Settings of earlier releases. Now the call itself decides when the agent answers, and which interruption is one.
+_FORMER_SWITCHES = {"create_response", "interrupt_response"}
+
+TOOL_NAME = RegexValidator(
+    r"^[a-z][a-z0-9_]{0,40}\Z", "Write a name of small letters, digits and _, like find_order; 41 at most."
+)
+_PARAMETER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_PARAMETER_TYPES = ("string", "integer", "number", "boolean")
+_PARAMETER_KEYS = {"type", "description", "enum", "minimum", "maximum", "maxLength"}
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
 def validate_time_zone(name: str) -> None:
@@ -38,13 +50,106 @@ def validate_time_zone(name: str) -> None:
 
 
 def validate_tools(names: Any) -> None:
-    """Raise ValidationError unless `names` is a list of known tool names, each once."""
+    """Raise ValidationError unless `names` is a list of tool names, each once. Whether there are such tools depends
+    on the business: see `unknown_tools`."""
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValidationError('Tools are a list of names, like ["end_call"].')
-    if unknown := [name for name in names if name not in TOOL_NAMES]:
-        raise ValidationError(f"There is no tool “{unknown[0]}”. Known are: {', '.join(TOOL_NAMES)}.")
     if len(set(names)) != len(names):
         raise ValidationError("A tool is named twice.")
+
+
+def refuse_unknown_tools(names: Collection[str], of_business: Collection[str]) -> None:
+    """Raise ValidationError unless each is built in or one of the business's own, which are switched on."""
+    if unknown := [name for name in names if name not in TOOL_NAMES and name not in of_business]:
+        known = ", ".join([*TOOL_NAMES, *sorted(of_business)])
+        raise ValidationError(f"There is no tool “{unknown[0]}”, or it is switched off. Known are: {known}.")
+
+
+def refuse_built_in_name(name: str) -> None:
+    if name in TOOL_NAMES:
+        raise ValidationError(f"“{name}” is built in. Choose another name.")
+
+
+def validate_parameters(schema: Any) -> None:
+    """Raise ValidationError, with a sentence for each thing wrong, unless `schema` describes an object of plain values.
+
+    Speech models take more of JSON schema; of what is nested or referred to elsewhere, nobody here could say whether
+    the arguments fit it.
+    """
+    if not isinstance(schema, dict) or schema.get("type") != "object":
+        raise ValidationError('Parameters are an object like {"type": "object", "properties": {}}.')
+    properties = schema.get("properties", {})
+    if not isinstance(properties, dict):
+        raise ValidationError("“properties” must be an object: a name and what it is, for each parameter.")
+    problems = [
+        f"“{key}” is not known here. There are: type, properties, required, additionalProperties."
+        for key in schema
+        if key not in ("type", "properties", "required", "additionalProperties")
+    ]
+    if schema.get("additionalProperties", False) is not False:
+        problems.append("“additionalProperties” must be false, or left out.")
+    for name, value in properties.items():
+        problems += _wrong_parameter(name, value)
+    required = schema.get("required", [])
+    if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
+        problems.append("“required” must be a list of names.")
+    else:
+        problems += [
+            f"“{name}” is required, and not among the properties." for name in required if name not in properties
+        ]
+    if problems:
+        raise ValidationError(problems)
+
+
+def _wrong_parameter(name: str, value: Any) -> list[str]:
+    if not _PARAMETER_NAME.fullmatch(name):
+        return [f"“{name}” cannot be a parameter's name: letters, digits and _ only."]
+    if not isinstance(value, dict) or value.get("type") not in _PARAMETER_TYPES:
+        return [f"“{name}” must have a type: {', '.join(_PARAMETER_TYPES)}."]
+    problems = [f"“{key}” of “{name}” is not known here." for key in value if key not in _PARAMETER_KEYS]
+    if "enum" in value and not (isinstance(value["enum"], list) and value["enum"]):
+        problems.append(f"“enum” of “{name}” must be a list of what is allowed.")
+    return problems
+
+
+def validate_tool_url(url: Any) -> None:
+    """Raise ValidationError unless it is an https address whose host is fixed and in which {name} stands in the path
+    or the query."""
+    if not isinstance(url, str) or any(character.isspace() for character in url):
+        raise ValidationError("Write an address without spaces, like https://api.example.com/orders/{number}.")
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise ValidationError("This is no address.") from None
+    if parts.scheme != "https" or not host:
+        raise ValidationError("Write an address that begins with https://.")
+    if parts.username is not None or parts.password is not None:
+        raise ValidationError("No name and password in the address: use the secret.")
+    if parts.fragment:
+        raise ValidationError("A “#” in an address is never sent.")
+    if "{" in parts.netloc or "}" in parts.netloc:
+        raise ValidationError("The host must be fixed: {name} may stand in the path and after the “?”.")
+    if any(not _PARAMETER_NAME.fullmatch(name) for name in placeholders(url)) or (
+        "{" in (rest := _PLACEHOLDER.sub("", url)) or "}" in rest
+    ):
+        raise ValidationError("In braces stands the name of a parameter, like {number}.")
+
+
+def placeholders(url: str) -> list[str]:
+    """The names in braces."""
+    return _PLACEHOLDER.findall(url)
+
+
+def refuse_unfilled_placeholders(url: str, parameters: dict[str, Any]) -> None:
+    """Raise ValidationError when the model may leave out what the address needs."""
+    if missing := [name for name in placeholders(url) if name not in parameters.get("required", [])]:
+        raise ValidationError(f"The address needs “{missing[0]}”: make it a required parameter.")
+
+
+def without_former_switches(turn_detection: dict[str, Any]) -> dict[str, Any]:
+    """What a version of an earlier release says of turn detection, without what is no setting any more."""
+    return {key: value for key, value in turn_detection.items() if key not in _FORMER_SWITCHES}
 
 
 def validate_turn_detection(value: Any) -> None:
@@ -60,7 +165,13 @@ def validate_turn_detection(value: Any) -> None:
 
 def _unknown_keys(kind: str, value: dict[str, Any]) -> list[str]:
     allowed = ", ".join(sorted(_KEYS[kind]))
-    return [f"“{key}” is not a setting of {kind}. It has: {allowed}." for key in value if key not in _KEYS[kind]]
+    return [
+        f"“{key}” is no setting any more: the call itself decides. Leave it out."
+        if key in _FORMER_SWITCHES
+        else f"“{key}” is not a setting of {kind}. It has: {allowed}."
+        for key in value
+        if key not in _KEYS[kind]
+    ]
 
 
 def _wrong_numbers(value: dict[str, Any]) -> list[str]:
@@ -80,9 +191,4 @@ def _wrong_words(value: dict[str, Any]) -> list[str]:
     problems = []
     if "eagerness" in value and value["eagerness"] not in _EAGERNESS:
         problems.append(f"“eagerness” must be one of {', '.join(_EAGERNESS)}.")
-    # Nothing else asks the model to answer, so that false would mean an agent that never says a word.
-    if value.get("create_response", True) is not True:
-        problems.append("“create_response” must be true: otherwise the agent never answers.")
-    if not isinstance(value.get("interrupt_response", True), bool):
-        problems.append("“interrupt_response” must be true or false.")
     return problems

@@ -21,7 +21,9 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error, Warning
 from django.core.management.base import SystemCheckError
 from django.db import Error as DatabaseUnwell
+from django.db import connection
 
+from businesses import encryption
 from calls.threads import BoundedPool
 from voiceagent import prices, servers
 
@@ -116,6 +118,27 @@ def check_secret_key(key: str, *, is_public: bool) -> Iterable[CheckMessage]:
         )
 
 
+def check_secrets_keys(keys: Sequence[str]) -> Iterable[CheckMessage]:
+    """The message names the places of the keys, never a key."""
+    for place in encryption.unusable_keys(keys):
+        yield Error(
+            f"SECRETS_KEYS: key number {place} is no Fernet key (32 bytes in url-safe base64).",
+            hint="Make one: openssl rand -base64 32 | tr '+/' '-_'",
+            id="voiceagent.E011",
+        )
+
+
+def check_secrets(unreadable: Iterable[str]) -> Iterable[CheckMessage]:
+    """`unreadable`: where secrets are that none of the keys decrypts, like "HTTP tool 3". Calls go on without those."""
+    if places := list(unreadable):
+        yield Warning(
+            f"None of this server's keys decrypts the secret of: {', '.join(places)}. Calls do without these tools.",
+            hint="Add the key they were encrypted with at the end of SECRETS_KEYS (or an old SECRET_KEY to "
+            "SECRET_KEY_FALLBACKS) and run: manage.py rotate_secrets. Or enter the secrets in admin again and publish.",
+            id="voiceagent.W004",
+        )
+
+
 def check_debug(debug: bool, *, is_public: bool) -> Iterable[CheckMessage]:
     if debug and is_public:
         yield Error(
@@ -178,6 +201,7 @@ def check_servers(**_kwargs: Any) -> list[CheckMessage]:
     questions: list[tuple[str, Callable[[], list[CheckMessage]]]] = [
         ("broker", lambda: [*check_broker(servers.broker_info()), *check_clock("broker", servers.broker_clock())]),
         ("database", lambda: [*check_clock("database", servers.database_clock())]),
+        ("secrets", lambda: [*check_secrets(_unreadable_secrets())]),
     ]
     pool = BoundedPool("start-checks", threads=len(questions))
     answers = [(whom, pool.submit(ask)) for whom, ask in questions]
@@ -189,6 +213,14 @@ def check_servers(**_kwargs: Any) -> list[CheckMessage]:
         except (redis.RedisError, DatabaseUnwell, OSError) as error:  # TimeoutError is an OSError
             log.warning("start_check_skipped", what=whom, error=type(error).__name__)
     return messages
+
+
+def _unreadable_secrets() -> list[str]:
+    from businesses import stored_secrets  # needs the models, which come after this module
+    from businesses.models import HttpTool
+
+    is_migrated = HttpTool._meta.db_table in connection.introspection.table_names()
+    return list(stored_secrets.unreadable()) if is_migrated else []
 
 
 def before_start(tags: Sequence[str] = (SERVERS,)) -> None:
@@ -211,6 +243,7 @@ def check_settings(**_kwargs: Any) -> list[CheckMessage]:
         *check_models(models),
         *check_prices(settings.SPEECH_PRICES_FILE),
         *check_secret_key(settings.SECRET_KEY, is_public=settings.IS_PUBLIC),
+        *check_secrets_keys(settings.SECRETS_KEYS),
         *check_debug(settings.DEBUG, is_public=settings.IS_PUBLIC),
         *check_redelivery(
             settings.CELERY_BROKER_TRANSPORT_OPTIONS["visibility_timeout"],

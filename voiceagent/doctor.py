@@ -16,6 +16,7 @@ from django.core.checks import WARNING, CheckMessage, run_checks
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
+from businesses import stored_secrets
 from businesses.models import PhoneNumber
 from voiceagent import checks, running, servers
 from voiceagent.celery import app
@@ -182,9 +183,20 @@ def numbers() -> Iterator[Finding]:
         yield Finding("numbers", f"{len(active)} active, each with an agent that can speak")
 
 
+def secrets() -> Iterator[Finding]:
+    """Each stored secret must be readable with the keys there are."""
+    try:
+        problems = list(_problems("secrets", checks.check_secrets(stored_secrets.unreadable())))
+    except DatabaseError:
+        return  # said above already
+    except ValueError:
+        return  # a key that is none: the settings' finding says which
+    yield from problems or [Finding("secrets", "none is stored that cannot be read")]
+
+
 GOING_LIVE = "docs/going-live.md says how."
 QUESTIONS: list[Callable[[], Iterator[Finding]]] = [
-    *(configuration, database, broker, workers, web, public_address, twilio, model, clocks, numbers),
+    *(configuration, database, broker, workers, web, public_address, twilio, model, clocks, numbers, secrets),
 ]
 
 

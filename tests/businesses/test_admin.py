@@ -20,6 +20,8 @@ VERSION = {
     "language": "en",
     "tools": ["end_call"],
     "max_call_seconds": "600",
+    "protected_greeting_seconds": "0",
+    "silence_seconds": "8",
     "model": "",
     "transcription_model": "",
     "turn_detection": json.dumps(default_turn_detection()),
@@ -34,6 +36,8 @@ def agent_form(agent: Agent, version: AgentVersion | None = None, **changes: Any
         fields = {name: getattr(version, name) for name in AgentVersion.CONTENT}
         fields["turn_detection"] = json.dumps(fields["turn_detection"], indent=2)
         fields["instructions"] = str(fields["instructions"]).replace("\n", "\r\n")
+        if not fields["caller_speaks_first"]:
+            del fields["caller_speaks_first"]  # a box without a tick is not sent
     return {
         "name": agent.name,
         "business": agent.business_id,
@@ -121,6 +125,28 @@ class AgentPageTest(AdminCase):
         self.assertContains(response, 'value="end_call" id="id_versions-0-tools_0" checked')
         self.assertContains(response, f'<option value="{self.world.business.pk}" selected>')
 
+    def test_manners_on_the_phone_are_edited_and_known_to_calls(self) -> None:
+        manners = {"caller_speaks_first": "on", "protected_greeting_seconds": "4", "silence_seconds": "12"}
+        self.post_agent("_publish", self.world.draft, **manners)
+        version = self.world.agent.published_version()
+        assert version is not None
+        snapshot = version.snapshot()
+        self.assertEqual((snapshot.caller_speaks_first, snapshot.protected_greeting_ms), (True, 4000))
+        self.assertEqual(snapshot.silence_seconds, 12)
+
+    def test_a_version_of_an_earlier_release_is_edited_without_its_former_switches(self) -> None:
+        former = {"create_response": True, "interrupt_response": False}
+        self.world.draft.turn_detection = default_turn_detection() | former
+        self.world.draft.save()
+        self.world.draft.publish()
+        self.assertNotContains(self.client.get(self.url), "interrupt_response")
+        self.world.draft.turn_detection = default_turn_detection()  # what the page shows
+        self.assertContains(self.post_agent("_publish", self.world.draft), "Nothing to publish")
+        self.post_agent("_publish", self.world.draft, greeting="New words")
+        version = self.world.agent.published_version()
+        assert version is not None
+        self.assertEqual((version.greeting, version.turn_detection), ("New words", default_turn_detection()))
+
     def test_two_people_cannot_start_a_draft_each(self) -> None:
         self.world.draft.publish()
         form = agent_form(self.world.agent, self.world.draft, greeting="Mine")
@@ -145,6 +171,9 @@ class AgentPageTest(AdminCase):
             ("turn_detection", "{", "Enter a valid JSON."),
             ("tools", ["fly"], "Select a valid choice. fly is not one of the available choices."),
             ("max_call_seconds", "5", "greater than or equal to 30"),
+            ("protected_greeting_seconds", "31", "less than or equal to 30"),
+            ("silence_seconds", "2", "greater than or equal to 3"),
+            ("silence_seconds", "61", "less than or equal to 60"),
             ("language", "english", "Write a language tag"),
         ):
             with self.subTest(field=field, value=value):

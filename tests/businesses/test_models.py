@@ -4,7 +4,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.test import TestCase
 
-from businesses.models import AgentVersion, Business, PhoneNumber
+from businesses.models import AgentVersion, Business, PhoneNumber, default_turn_detection
 from tests.businesses.worlds import World, make_world, staff_member
 
 
@@ -44,9 +44,20 @@ class VersionsTest(TestCase):
 
     def test_a_snapshot_holds_everything_that_is_edited(self) -> None:
         snapshot = self.world.published.snapshot()
-        for name in AgentVersion.CONTENT:
-            value = getattr(self.world.published, name)
-            self.assertEqual(getattr(snapshot, name), tuple(value) if name == "tools" else value)
+        self.assertEqual(snapshot.tools, ("end_call",))
+        self.assertEqual(snapshot.protected_greeting_ms, self.world.published.protected_greeting_seconds * 1000)
+        for name in set(AgentVersion.CONTENT) - {"tools", "protected_greeting_seconds"}:
+            self.assertEqual(getattr(snapshot, name), getattr(self.world.published, name))
+
+    def test_switches_of_an_earlier_release_are_kept_from_calls_and_from_new_drafts(self) -> None:
+        former = default_turn_detection() | {"create_response": False, "interrupt_response": False}
+        AgentVersion.objects.filter(pk=self.world.published.pk).update(turn_detection=former)
+        self.world.draft.delete()
+        version = AgentVersion.objects.get(pk=self.world.published.pk)
+        self.assertEqual(version.snapshot().turn_detection, default_turn_detection())
+        draft = self.world.agent.start_draft(version)
+        self.assertEqual(draft.turn_detection, default_turn_detection())
+        draft.full_clean()
 
 
 class BusinessTest(TestCase):

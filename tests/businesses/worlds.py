@@ -28,9 +28,12 @@ class World:
     call: CallLog
     turn: ConversationTurn
     message: CallMessage
+    tool: HttpTool
+    clip: Clip
 
     def rows(self) -> list[Model]:
-        return [self.business, self.agent, self.published, self.draft, self.number, self.call, self.turn, self.message]
+        of_business = [self.business, self.agent, self.published, self.draft, self.number, self.tool, self.clip]
+        return [*of_business, self.call, self.turn, self.message]
 
 
 def make_world(word: str, digit: int) -> World:
@@ -38,7 +41,28 @@ def make_world(word: str, digit: int) -> World:
     agent = Agent.objects.create(business=business, name=f"{word} Robin")
     texts = {"instructions": f"{word} instructions", "greeting": f"{word} greeting"}
     published = AgentVersion.objects.create(agent=agent, number=1, **texts)
+    tool = HttpTool(
+        business=business,
+        name=f"find_{word.lower()}",
+        description=f"{word} orders",
+        parameters={
+            "type": "object",
+            "properties": {"number": {"type": "string", "description": f"{word} number"}},
+            "required": ["number"],
+        },
+        url=f"https://{word.lower()}.example.com/orders/{{number}}",
+    )
+    tool.set_secret(f"{word}-secret-0001")
+    tool.save()
     published.publish()
+    clip = Clip.objects.create(
+        agent_version=published,
+        key="greeting",
+        text=f"{word} greeting",
+        audio=word.encode(),
+        rendered_at=STARTED,
+        is_due=False,
+    )
     draft = AgentVersion.objects.create(agent=agent, number=2, **texts)
     number = PhoneNumber.objects.create(number=f"+1555{digit}100100", business=business, agent=agent)
     call = CallLog.objects.create(
@@ -62,7 +86,7 @@ def make_world(word: str, digit: int) -> World:
     message = CallMessage.objects.create(
         **of_call, key="call_1", caller_name=f"{word} caller", text=f"{word} message", taken_at=STARTED
     )
-    return World(word, business, agent, published, draft, number, call, turn, message)
+    return World(word, business, agent, published, draft, number, call, turn, message, tool, clip)
 
 
 def staff_member(*businesses: Business, name: str = "olga") -> User:
