@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from decimal import Decimal
 from html.parser import HTMLParser
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, Permission, User
 from django.db import connection
 from django.test import TestCase
 from django.test.utils import CaptureQueriesContext
@@ -16,10 +17,11 @@ from django.urls import reverse
 from django.utils import timezone
 
 from businesses.models import Agent, Membership
-from calls.models import CallLog, ConversationTurn
+from calls.models import CallLog, CallMessage, ConversationTurn, ToolUse
 from tests.businesses.worlds import STARTED, World, make_world, staff_member
 
 LIST = "/admin/calls/calllog/"
+MESSAGES = "/admin/calls/callmessage/"
 CANARY = "<script>alert('canary')</script>"
 
 
@@ -54,6 +56,12 @@ class CallsCase(TestCase):
     def turn(self, call: CallLog, index: int, **fields: Any) -> ConversationTurn:
         return ConversationTurn.objects.create(call=call, turn_index=index, **fields)
 
+    def message(self, call: CallLog, key: str, **fields: Any) -> CallMessage:
+        return CallMessage.objects.create(call=call, business=call.business, key=key, **fields)
+
+    def tool(self, call: CallLog, key: str, **fields: Any) -> ToolUse:
+        return ToolUse.objects.create(call=call, business=call.business, tool_call_id=key, **fields)
+
     def page(self, call: CallLog) -> str:
         return str(self.client.get(reverse("admin:calls_calllog_change", args=[call.pk])).content.decode())
 
@@ -78,6 +86,12 @@ class ListTest(CallsCase):
             "1:15",
         ):
             self.assertContains(response, text)
+
+    def test_what_a_call_cost_is_in_the_list_as_far_as_it_is_known(self) -> None:
+        self.call(cost=Decimal("0.123456"))
+        page = self.client.get(LIST)
+        self.assertContains(page, '<td class="field-price">$0.1235</td>')
+        self.assertContains(page, '<td class="field-price">-</td>')
 
     def test_an_incomplete_call_is_marked_and_one_that_goes_on_is_not(self) -> None:
         broken = self.call(status="failed", ended_reason="stream_lost", expected_turns=6)
@@ -200,6 +214,68 @@ class PageTest(CallsCase):
         self.assertNotIn("incomplete", page)
         self.assertNotIn("still going on", page)
 
+    def test_it_says_how_long_the_caller_waited_and_what_the_call_used_up(self) -> None:
+        call = self.call(
+            cost=Decimal("0.0312"),
+            usage={"input_tokens": 12_000, "cached_tokens": 8000, "output_tokens": 900},
+            counters={"echoes": 2, "interruptions": 1, "error_rate_limit": 1, "underruns": 0},
+            streams={"0": {"turns": 3}},
+            expected_turns=3,
+        )
+        self.turn(call, 0, bot_reply="Hello")
+        self.turn(call, 1, user_text="Hi", bot_reply="Yes?", reply_ms=640, reply_heard_ms=910)
+        self.turn(call, 2, user_text="Bye", bot_reply="Bye", reply_ms=1200)
+        page = self.page(call)
+        for text in (
+            "· answered after 0.6 s, heard after 0.9 s",
+            "· answered after 1.2 s",
+            "<dt>Time to answer</dt><dd>0.9 s, at most 1.2 s</dd>",
+            "<dt>Tokens</dt><dd>12,000 in (8,000 cached), 900 out</dd>",
+            "<dt>Cost of the speech model</dt><dd>$0.0312</dd>",
+            "<dt>Echoes of the agent&#x27;s voice</dt><dd>2</dd>",
+            "<dt>Model error rate_limit</dt><dd>1</dd>",
+        ):
+            self.assertIn(text, page)
+        self.assertNotIn("Gaps", page)
+        CallLog.objects.filter(pk=call.pk).update(last_stream=1, streams={"1": {"turns": 0}}, cost=None)
+        page = self.page(call)
+        self.assertIn("<dd>at least 12,000 in", page)
+        self.assertIn("<dd>no price is known for it</dd>", page)
+        self.assertNotIn("Tokens", self.page(self.world.call))
+
+    def test_the_tools_that_were_used_are_on_it_in_their_order(self) -> None:
+        call = self.call()
+        at = {f"{name}_at": STARTED + timedelta(seconds=20 + n) for n, name in enumerate(("started", "ended"))}
+        self.tool(call, "2", name="look_up", state="started", started_at=STARTED + timedelta(seconds=40))
+        self.tool(call, "1", name="take_message", state="finished", arguments='{"a": 1}', output='{"ok": 1}', **at)
+        page = self.page(call)
+        for text in (
+            "Tools used",
+            "{&quot;a&quot;: 1}",
+            "{&quot;ok&quot;: 1}",
+            "0:20 into the call · took 1.0 s",
+            "Done",
+        ):
+            self.assertIn(text, page)
+        self.assertLess(page.index("take_message"), page.index("look_up"))
+        self.assertIn("Its end is not known", page)
+        CallLog.objects.filter(pk=call.pk).update(status="in-progress")
+        self.assertIn("Not finished", self.page(call))
+        self.assertNotIn("Tools used", self.page(self.call()))
+
+    def test_the_messages_that_were_taken_are_on_it(self) -> None:
+        call = self.call()
+        message = self.message(call, "1", caller_name="Nina", callback_number="+1 555 0100", text="Call me.\nThanks")
+        page = self.page(call)
+        for text in ("Messages taken", "Nina", '<a href="tel:+15550100">+1 555 0100</a>', "Call me.\nThanks", ">open<"):
+            self.assertIn(text, page)
+        self.assertIn(reverse("admin:calls_callmessage_change", args=[message.pk]), page)
+
+    def test_nothing_of_another_business_is_on_it(self) -> None:
+        second = make_world("Second", 2)
+        self.assertEqual(self.client.get(reverse("admin:calls_calllog_change", args=[second.call.pk])).status_code, 302)
+        self.assertNotIn("Second", self.page(self.world.call))
+
     def test_an_incomplete_call_says_what_that_means_and_where_turns_are_missing(self) -> None:
         call = self.call(expected_turns=6, streams={"0": {"turns": 6}})
         self.turn(call, 0, bot_reply="Hello")
@@ -250,7 +326,16 @@ class PageTest(CallsCase):
             generated_ms=2,
             interrupted=True,
         )
-        for page in (self.page(call), self.client.get(LIST).content.decode()):
+        words = {"caller_name": CANARY, "callback_number": CANARY, "text": CANARY}
+        message = self.message(call, CANARY, **words)
+        self.tool(call, CANARY, name=CANARY, arguments=CANARY, output=CANARY)
+        for page in (
+            self.page(call),
+            *(
+                self.client.get(url).content.decode()
+                for url in (LIST, MESSAGES, reverse("admin:calls_callmessage_change", args=[message.pk]))
+            ),
+        ):
             self.assertNotIn("<script>alert", page)
             self.assertIn("&lt;script&gt;alert", page)
         self.assertNotIn('href="javascript:', self.page(call))
@@ -285,6 +370,86 @@ class PageTest(CallsCase):
         action = {"action": "delete_selected", "_selected_action": call.pk, "post": "yes"}
         self.client.post(LIST, action)
         self.assertEqual(CallLog.objects.get(pk=call.pk).call_sid, call.call_sid)
+
+
+class MessagesTest(CallsCase):
+    def act(self, action: str, *chosen: CallMessage) -> str:
+        form = {"action": action, "_selected_action": [message.pk for message in chosen]}
+        return str(self.client.post(MESSAGES, form, follow=True).content.decode())
+
+    def listed(self, query: str) -> set[int]:
+        return {message.pk for message in self.client.get(f"{MESSAGES}?{query}").context["cl"].result_list}
+
+    def test_a_message_is_shown_with_the_number_to_call_and_the_call_it_came_from(self) -> None:
+        message = self.message(
+            self.call(), "1", caller_name="Nina", callback_number="+15550100", text="x" * 300, taken_at=STARTED
+        )
+        page = self.client.get(MESSAGES).content.decode()
+        for text in ("Nina", "+15550100", "23 Nov 2026, 09:05 EST", "x" * 199 + "…", ">open<", str(message.call)):
+            self.assertIn(text, page)
+        page = self.client.get(reverse("admin:calls_callmessage_change", args=[message.pk])).content.decode()
+        for text in ('href="tel:+15550100"', "x" * 300, reverse("admin:calls_calllog_change", args=[message.call_id])):
+            self.assertIn(text, page)
+
+    def test_a_message_is_marked_as_handled_and_by_whom(self) -> None:
+        first, second = (self.message(self.call(), key) for key in "12")
+        self.assertIn("1 marked as handled.", self.act("mark_as_handled", first))
+        first.refresh_from_db()
+        self.assertEqual(first.handled_by, self.user)
+        self.assertEqual(self.listed("handled=no"), {second.pk, self.world.message.pk})
+        self.assertEqual(self.listed("handled=yes"), {first.pk})
+        self.assertContains(self.client.get(MESSAGES), ", olga<")
+        since = first.handled_at
+        self.act("mark_as_handled", first, second)
+        first.refresh_from_db()
+        self.assertEqual(first.handled_at, since)
+        self.act("mark_as_open", first)
+        first.refresh_from_db()
+        self.assertEqual((first.handled_at, first.handled_by), (None, None))
+
+    def test_a_message_of_another_business_is_neither_shown_nor_marked(self) -> None:
+        theirs = make_world("Second", 2).message
+        self.assertNotIn("Second", self.client.get(MESSAGES).content.decode())
+        self.assertEqual(self.listed(f"q={theirs.caller_name}"), set())
+        for page in ("change", "history", "delete"):
+            url = reverse(f"admin:calls_callmessage_{page}", args=[theirs.pk])
+            self.assertIn(self.client.get(url).status_code, {302, 403}, page)
+        self.act("mark_as_handled", theirs)
+        theirs.refresh_from_db()
+        self.assertIsNone(theirs.handled_at)
+
+    def test_an_operator_may_mark_messages_and_who_may_only_look_may_not(self) -> None:
+        operator = User.objects.create_user("otto", is_staff=True)
+        operator.groups.add(Group.objects.get(name="Operators"))
+        onlooker = User.objects.create_user("lena", is_staff=True)
+        onlooker.user_permissions.add(Permission.objects.get(codename="view_callmessage"))
+        for user, may in ((onlooker, False), (operator, True)):
+            Membership.objects.create(user=user, business=self.world.business)
+            self.client.force_login(user)
+            self.assertContains(self.client.get(MESSAGES), "Harbor caller")
+            self.act("mark_as_handled", self.world.message)
+            self.world.message.refresh_from_db()
+            self.assertIs(self.world.message.handled_at is not None, may)
+        CallMessage.objects.update(handled_at=None, handled_by=None)
+
+    def test_nobody_adds_changes_or_deletes_a_message(self) -> None:
+        self.client.force_login(User.objects.create_superuser("boss"))
+        self.assertEqual(self.client.get(reverse("admin:calls_callmessage_add")).status_code, 403)
+        for page in ("change", "delete"):
+            url = reverse(f"admin:calls_callmessage_{page}", args=[self.world.message.pk])
+            self.assertEqual(self.client.post(url, {"text": "x", "post": "yes"}).status_code, 403)
+
+    def test_the_list_takes_the_same_few_queries_whatever_it_shows(self) -> None:
+        def queries() -> int:
+            with CaptureQueriesContext(connection) as captured:
+                self.client.get(MESSAGES)
+            return len(captured)
+
+        few = queries()
+        for _ in range(30):
+            self.message(self.call(), "1", handled_at=STARTED, handled_by=self.user)
+        self.assertEqual(queries(), few)
+        self.assertLessEqual(few, 12)
 
 
 class Inline(HTMLParser):

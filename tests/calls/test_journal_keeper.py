@@ -18,9 +18,19 @@ from calls.journal.claims import Claim, Known
 from calls.journal.confirmation import look_up
 from calls.journal.journal import Journal
 from calls.journal.keeper import QUIET_SECONDS, RESEND_SECONDS, Keeper
-from calls.models import CallLog, ConversationTurn, RefusedFact
+from calls.models import CallLog, CallMessage, ConversationTurn, RefusedFact, ToolUse
 from calls.transcripts import render
-from tests.calls.support import ACCOUNT_SID, CALL_SID, CALLER, OUR_NUMBER, a_business, a_turn, at
+from tests.calls.support import (
+    ACCOUNT_SID,
+    CALL_SID,
+    CALLER,
+    OUR_NUMBER,
+    a_business,
+    a_message,
+    a_tool_use,
+    a_turn,
+    at,
+)
 
 OTHER_SID = "CA" + "9" * 32
 LOG = "calls.journal.keeper"
@@ -39,6 +49,20 @@ def facts_of_a_call(business_id: int, call_sid: str = CALL_SID) -> list[Fact]:
         (kinds.TURN, {**call, **a_turn(1, 1)}),
         (kinds.STATUS, {**call, "status": "completed", "sequence_number": 3, "duration_seconds": 10}),
         (kinds.FINALIZE, {**call, **end, "status": "completed", "ended_reason": "caller_hung_up"}),
+    ]
+
+
+def facts_with_tools(business_id: int) -> list[Fact]:
+    """The same call, in which a tool took a message."""
+    *before, status, (kind, end) = facts_of_a_call(business_id)
+    call = {"call_sid": CALL_SID, "business_id": business_id}
+    return [
+        *before,
+        (kinds.TOOL_USE, {**call, **a_tool_use(1, "started")}),
+        (kinds.MESSAGE, {**call, **a_message(1)}),
+        (kinds.TOOL_USE, {**call, **a_tool_use(1)}),
+        status,
+        (kind, {**end, "tool_uses": [a_tool_use(1)], "messages": [a_message(1)], "counters": {"echoes": 1}}),
     ]
 
 
@@ -69,7 +93,7 @@ class KeeperCase(TestCase):
 
 class Confirming(KeeperCase):
     def test_a_finished_call_goes_once_the_database_shows_all_of_it(self) -> None:
-        facts = facts_of_a_call(self.business.pk)
+        facts = facts_with_tools(self.business.pk)
         self.append(*facts)
         self.assertEqual(self.left(), 1)
         for fact in facts[:-1]:
@@ -85,6 +109,27 @@ class Confirming(KeeperCase):
         ConversationTurn.objects.filter(turn_index=1).update(revision=0)
         self.assertEqual(self.left(), 1)
         ConversationTurn.objects.filter(turn_index=1).update(revision=1)
+        self.assertEqual(self.left(), 0)
+
+    def test_a_missing_tool_or_message_keeps_the_file(self) -> None:
+        facts = facts_with_tools(self.business.pk)
+        self.append(*facts)
+        self.write(*facts)
+        for state, left in (("started", 1), ("timed_out", 1)):
+            ToolUse.objects.update(state=state)
+            self.assertEqual(self.left(), left)
+        ToolUse.objects.update(state="finished")
+        CallMessage.objects.update(key="another")
+        self.assertEqual(self.left(), 1)
+        CallMessage.objects.update(key="call_1")
+        self.assertEqual(self.left(), 0)
+
+    def test_what_only_the_end_of_the_call_says_is_confirmed_too(self) -> None:
+        *_, (kind, end) = facts_with_tools(self.business.pk)
+        self.append((kind, end))
+        self.write((kind, {**end, "tool_uses": [], "messages": []}))
+        self.assertEqual(self.left(), 1)
+        self.write((kind, end))
         self.assertEqual(self.left(), 0)
 
     def test_the_same_call_of_another_business_confirms_nothing(self) -> None:
@@ -173,6 +218,13 @@ class WritingAgain(KeeperCase):
             self.assertEqual(self.left(), 0)
         self.assertTrue(CallLog.objects.get().is_complete)
 
+    def test_tools_and_messages_are_written_again_too(self) -> None:
+        self.append(*facts_with_tools(self.business.pk))
+        self.now += RESEND_SECONDS
+        with self.assertLogs(LOG, "WARNING"):
+            self.assertEqual(self.left(), 0)
+        self.assertEqual((ToolUse.objects.get().state, CallMessage.objects.get().caller_name), ("finished", "Nina"))
+
     def test_what_the_broker_took_and_lost_is_written_after_a_while(self) -> None:
         self.append(*facts_of_a_call(self.business.pk))
         self.assertEqual(self.left(), 1)
@@ -188,6 +240,16 @@ class WritingAgain(KeeperCase):
         with self.assertLogs(LOG, "WARNING"):
             self.assertEqual(self.left(), 0)
         self.assertEqual(RefusedFact.objects.count(), 6)
+
+    def test_a_tool_in_no_known_state_is_refused_and_does_not_keep_the_file(self) -> None:
+        facts = facts_of_a_call(self.business.pk)
+        call = {"call_sid": CALL_SID, "business_id": self.business.pk}
+        self.append(*facts, (kinds.TOOL_USE, {**call, **a_tool_use(1, "exploded")}))
+        self.write(*facts)
+        self.now += RESEND_SECONDS
+        with self.assertLogs(LOG, "WARNING"):
+            self.assertEqual(self.left(), 0)
+        self.assertEqual(RefusedFact.objects.get().kind, kinds.TOOL_USE)
 
     def test_a_fact_too_odd_to_compare_is_settled_by_writing_it(self) -> None:
         odd = (kinds.TURN, {"call_sid": CALL_SID, "business_id": self.business.pk, **a_turn(0), "turn_index": "one"})
@@ -277,7 +339,7 @@ class Claims(TestCase):
     def test_every_prefix_of_a_calls_facts_is_claimed_by_itself(self) -> None:
         """What the services have written holds the claims of those facts, and of no more."""
         business, _ = a_business()
-        facts = facts_of_a_call(business.pk)
+        facts = facts_with_tools(business.pk)
         for written in range(len(facts)):
             getattr(services, facts[written][0])(**facts[written][1])
             known = look_up([CALL_SID])[CALL_SID]

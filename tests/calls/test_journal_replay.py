@@ -22,9 +22,19 @@ from calls.journal import files, kinds, records
 from calls.journal.journal import Journal
 from calls.journal.records import Record
 from calls.journal.replay import DatabaseAway, Outcome, replay, write
-from calls.models import CallLog, ConversationTurn, RefusedFact
+from calls.models import CallLog, CallMessage, ConversationTurn, RefusedFact, ToolUse
 from calls.transcripts import render
-from tests.calls.support import ACCOUNT_SID, CALL_SID, CALLER, OUR_NUMBER, a_business, a_turn, at
+from tests.calls.support import (
+    ACCOUNT_SID,
+    CALL_SID,
+    CALLER,
+    OUR_NUMBER,
+    a_business,
+    a_message,
+    a_tool_use,
+    a_turn,
+    at,
+)
 
 OTHER_SID = "CA" + "9" * 32
 LOG = "calls.journal.replay"
@@ -253,6 +263,22 @@ class IntoTheDatabase(ReplayCase, TestCase):
         self.command()
         self.assertEqual(list(ConversationTurn.objects.values()), before)
         self.assertEqual([turn["revision"] for turn in before], [0, 1])
+
+    def test_tools_and_messages_of_a_process_that_died_before_the_end_are_there(self) -> None:
+        call = {"business_id": self.business.pk}
+        path = self.leave(
+            CALL_SID,
+            (kinds.TOOL_USE, {**call, **a_tool_use(1, "started")}),
+            (kinds.TOOL_USE, {**call, **a_tool_use(1)}),
+            (kinds.TOOL_USE, {**call, **a_tool_use(2, "started")}),
+            (kinds.MESSAGE, {**call, **a_message(1)}),
+        )
+        data = path.read_bytes()
+        self.assertIn("1 calls, 4 facts written, 0 refused", self.command())
+        path.write_bytes(data)
+        self.command()
+        self.assertEqual(list(ToolUse.objects.values_list("state", flat=True)), ["finished", "started"])
+        self.assertEqual(CallMessage.objects.get().text, "Please call me back about 1.")
 
     def test_a_call_without_an_end_is_left_open_for_the_sweep(self) -> None:
         self.leave(CALL_SID, *self.facts()[:3])

@@ -17,13 +17,15 @@ from calls import recorder, services, tasks
 from calls.away import is_away
 from calls.models import CallLog
 from calls.tasks import FactFailed, StorageUnavailable
-from tests.calls.support import CALL_SID, CALLER, OUR_NUMBER, a_business, a_turn
+from tests.calls.support import CALL_SID, CALLER, OUR_NUMBER, a_business, a_message, a_tool_use, a_turn
 from voiceagent.celery import app
 
 SPOKEN = "nobody else may read this"
 QUEUES = {
     "create_call_log": "high",
     "save_conversation_turn": "default",
+    "save_tool_use": "default",
+    "save_message": "default",
     "finalize_call_log": "high",
     "apply_call_status": "high",
 }
@@ -110,11 +112,33 @@ class RunTest(TestCase):
         identity = {"from_number": CALLER, "to_number": OUR_NUMBER, "direction": "inbound"}
         self.assertEqual(tasks.create_call_log.run(**self.call, **identity), f"{CALL_SID} created")
         self.assertEqual(tasks.save_conversation_turn.run(**self.turn), f"{CALL_SID} turn 0")
+        self.assertEqual(tasks.save_tool_use.run(**self.call, **a_tool_use(1)), f"{CALL_SID} tool use")
+        self.assertEqual(tasks.save_message.run(**self.call, **a_message(1)), f"{CALL_SID} message")
         said = {"status": "completed", "sequence_number": 3}
         self.assertEqual(tasks.apply_call_status.run(**self.call, **said), f"{CALL_SID} status 3")
         ended = {"status": "completed", "duration_seconds": 4, "transcript": "", "turns": [a_turn(0)]}
-        self.assertEqual(tasks.finalize_call_log.run(**self.call, **ended), f"{CALL_SID} finalized")
-        self.assertTrue(CallLog.objects.get().is_complete)
+        parts = {"tool_uses": [a_tool_use(1), a_tool_use(2)], "messages": [a_message(1), a_message(2)]}
+        counted = {"counters": {"echoes": 1}, "usage": {"input_tokens": 5}, "model": "gpt-realtime-2.1"}
+        self.assertEqual(tasks.finalize_call_log.run(**self.call, **ended, **parts, **counted), f"{CALL_SID} finalized")
+        call = CallLog.objects.get()
+        self.assertTrue(call.is_complete)
+        self.assertEqual((call.tool_uses.count(), call.messages.count(), call.counters), (2, 2, {"echoes": 1}))
+        self.assertIsNotNone(call.cost)
+
+    def test_what_is_seen_of_a_task_names_no_tool_and_nothing_that_was_said(self) -> None:
+        sent: list[dict[str, Any]] = []
+
+        def send(*_: Any, **options: Any) -> None:
+            sent.append(options)
+
+        for task, arguments in (
+            (tasks.save_tool_use, a_tool_use(1, arguments=SPOKEN, output=SPOKEN, name=SPOKEN, tool_call_id=SPOKEN)),
+            (tasks.save_message, a_message(1, text=SPOKEN, caller_name=SPOKEN, callback_number=SPOKEN)),
+        ):
+            with mock.patch("celery.app.task.Task.apply_async", send):
+                task.apply_async(kwargs={**self.call, **arguments})
+            self.assertNotIn(SPOKEN, sent[-1]["kwargsrepr"] + sent[-1]["argsrepr"])
+            self.assertIn(CALL_SID, sent[-1]["kwargsrepr"])
 
     def test_a_refused_fact_says_so(self) -> None:
         foreign = {**self.turn, "business_id": self.business.pk + 1}
