@@ -484,8 +484,9 @@ class RefusedTest(TestCase):
         self.call: dict[str, Any] = {"call_sid": CALL_SID, "business_id": self.business.pk}
         self.turn = {**self.call, **a_turn(0)}
 
-    def rows(self) -> list[list[dict[str, Any]]]:
-        return [list(model.objects.values()) for model in (CallLog, ConversationTurn, ToolUse, CallMessage)]
+    def rows(self) -> list[list[Any]]:
+        models = (CallLog, ConversationTurn, ToolUse, CallMessage)
+        return [list(model._default_manager.values()) for model in models]
 
     def assert_refused(self, service: Callable[..., bool], arguments: dict[str, Any], reason: str) -> RefusedFact:
         before = self.rows()
@@ -565,7 +566,8 @@ class RefusedTest(TestCase):
                 use = {**a_tool_use(1), field: value}
                 self.assert_refused(services.save_tool_use, {**self.call, **use}, reason)
                 self.assert_refused(services.finalize_call_log, {**self.call, **FINALIZED, "tool_uses": [use]}, reason)
-        for field, value, reason in [("key", "\0", "key"), ("text", 1, "text"), ("taken_at", "soon", "taken_at")]:
+        bad: list[tuple[str, Any, str]] = [("key", "\0", "key"), ("text", 1, "text"), ("taken_at", "soon", "taken_at")]
+        for field, value, reason in bad:
             with self.subTest(field=field, value=value):
                 message = {**a_message(1), field: value}
                 self.assert_refused(services.save_message, {**self.call, **message}, reason)
@@ -609,8 +611,8 @@ class RefusedTest(TestCase):
         self.assertEqual(sizes, (200, 100, 16 * 1024, 16 * 1024))
         services.save_message(**self.call, **a_message(1, caller_name=long, callback_number=long, text=long))
         message = CallMessage.objects.get()
-        sizes = (len(message.caller_name), len(message.callback_number), len(message.text))
-        self.assertEqual(sizes, (200, 100, 16 * 1024))
+        of_message = (len(message.caller_name), len(message.callback_number), len(message.text))
+        self.assertEqual(of_message, (200, 100, 16 * 1024))
 
     def test_a_status_that_is_none_is_refused(self) -> None:
         said = {**self.call, "status": "exploded", "sequence_number": 1}
