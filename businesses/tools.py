@@ -3,5 +3,6 @@ imports go one way. A test holds the two lists equal."""
 
 TOOLS = {
     "end_call": "Hang up when the caller is done",
+    "take_message": "Take a message for somebody of the business",
 }
 TOOL_NAMES = tuple(TOOLS)
