@@ -95,6 +95,7 @@ class Ears:
         if starts_at is None:
             self._call.complain(31931, "more than ten minutes of audio buffered")
             return
+        stream.most_ahead_ms = max(stream.most_ahead_ms, self.playback.buffered_bytes / BYTES_PER_MS)
         if stream.first_media_ms is None:
             stream.first_media_ms, stream.first_heard_ms = self.clock_ms(now), self.clock_ms(starts_at)
         last = stream.utterances[-1] if stream.utterances else None

@@ -146,6 +146,7 @@ class StreamLedger:
     agent_audio_bytes: int = 0
     agent_audio_discarded_bytes: int = 0
     agent_messages: int = 0
+    most_ahead_ms: float = 0.0  # how much agent audio was waiting to be heard, at most
     first_media_ms: float | None = None
     first_heard_ms: float | None = None
     utterances: list[Utterance] = field(default_factory=list)

@@ -43,7 +43,8 @@ class Core:
         # Two runs with one seed are the same; two sessions of a run are not.
         self.chance = random.Random(None if settings.seed is None else f"{settings.seed}/{number}")
         self.session_id, self.conversation_id = self.new_id("sess"), self.new_id("conv")
-        self.config = default_session(self.session_id, model, int(time.time() + settings.session_seconds))
+        lasts = settings.session_seconds if settings.announced_seconds is None else settings.announced_seconds
+        self.config = default_session(self.session_id, model, int(time.time() + lasts))
         self.conversation, self.meter = Conversation(), Meter()
         self.over = self.silent = False
 

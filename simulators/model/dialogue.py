@@ -73,6 +73,10 @@ class Dialogue:
     asides: frozenset[str] = frozenset({ECHO, NOISE, "mhm", "uh-huh", "genau", "cough", "knock"})
     clips: Mapping[str, Clip] = field(default_factory=all_clips)
 
+    def written_in(self, text: str) -> str | None:
+        """The "heard" of a reply that stands in a written message, like digits that were pressed."""
+        return next((heard for heard in self.replies if heard not in self.clips and heard in text), None)
+
     @classmethod
     def load(cls, path: Path = STORY) -> Dialogue:
         """Read a dialogue file of the shape of dialogue.json."""

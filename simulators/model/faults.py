@@ -17,6 +17,7 @@ FAULTS = {
     "mute": "take response.create and say nothing to it, ever; hear and transcribe on",
     "close": "close with this code (1011) in the middle of a response; @N: of the Nth",
     "abort": "drop the connection without a close frame (1006) in the middle of a response",
+    "drop-after": "drop the connection without a close frame (1006) this many milliseconds after it was opened",
     # the session
     "slow-session": "wait this many milliseconds before session.created and before session.updated",
     "update-refused": "refuse every session.update with an error",

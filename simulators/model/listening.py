@@ -177,7 +177,7 @@ class Listener:
             return
         self._utterances += 1
         heard = self._hearing.recognise(loudness, self._speaker.spoken)
-        self._speaker.unanswered.heard += list(heard.clips) or [None]
+        self._speaker.unanswered.hear(item_id, heard.clips or (None,))
         clip = "+".join(heard.clips) or None
         self._core.note("heard", item_id=item_id, clip=clip, text=heard.text, start_ms=start_ms, end_ms=end_ms)
         self._transcriber.transcribe(item, heard.text, end_ms - start_ms, self._utterances)

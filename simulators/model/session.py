@@ -43,6 +43,9 @@ class Session:
             return
         core.silent = core.faults.has("silent")
         self._expiry = core.wire.later(core.settings.session_seconds, self._expire)
+        dropped = core.faults.number("drop-after", 5000)
+        if dropped is not None:
+            core.later(dropped / 1000, core.abort)
         created = {"type": "session.created", "session": core.config}
         core.after(core.faults.number("slow-session", 1000), lambda: core.emit(created))
 
@@ -124,6 +127,7 @@ class Session:
                 self.core.emit({"type": "conversation.item.retrieved", "item": entry.item})
             case "conversation.item.delete":
                 self.core.conversation.delete(event["item_id"])
+                self._speaker.unanswered.forget(event["item_id"])
                 self.core.emit({"type": "conversation.item.deleted", "item_id": event["item_id"]})
             case _:
                 raise refuse("invalid_event", f"'{event['type']}' is for WebRTC and SIP connections only.", "type")
@@ -170,7 +174,7 @@ class Session:
             core.note("written", item_id=item["id"], role=item["role"], text=text)
             if item["role"] == "assistant":
                 self._speaker.unanswered.heard.clear()  # what stands before an answer was answered
-        self._speaker.unanswered.heard += self._speaker.understand(item)
+        self._speaker.unanswered.hear(item["id"], self._speaker.understand(item))
         for kind in ("conversation.item.added", "conversation.item.done"):
             core.emit({"type": kind, "previous_item_id": before, "item": item})
 

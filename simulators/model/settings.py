@@ -29,6 +29,7 @@ class ModelSettings:
     seed: int | None = None  # None: every run differs (ids, chunk sizes, delays)
     dialogue: Dialogue = field(default_factory=Dialogue.load)
     session_seconds: float = 3600.0
+    announced_seconds: float | None = None  # what `expires_at` says instead, for a session that ends before its time
     time_scale: float = 1.0
     pace: float = 5.0  # audio is generated this many times faster than it plays
     first_audio_ms: int = 150  # from response.created to the first output

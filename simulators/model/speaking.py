@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -22,10 +22,18 @@ SENTENCES_REMEMBERED = 3  # of its own, which may come back as an echo
 
 @dataclass(slots=True)
 class Unanswered:
-    """What a response will answer: caller clips (None: not understood), and names of functions whose output came."""
+    """What a response will answer: (item, caller clip; None: not understood), and names of functions whose output
+    came."""
 
-    heard: list[str | None] = field(default_factory=list)
+    heard: list[tuple[str, str | None]] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
+
+    def hear(self, item_id: str, clips: Iterable[str | None]) -> None:
+        self.heard += [(item_id, clip) for clip in clips]
+
+    def forget(self, item_id: str) -> None:
+        """The client has deleted that item."""
+        self.heard = [(item, clip) for item, clip in self.heard if item != item_id]
 
 
 @dataclass(slots=True, eq=False)
@@ -131,7 +139,7 @@ class Speaker:
         session = self._core.config
         tools = options["tools"] if options.get("tools") is not None else session["tools"]
         choice = options.get("tool_choice") or session["tool_choice"]
-        heard = answers.heard
+        heard = [name for _, name in answers.heard]
         if options.get("input") is not None:
             heard = [name for item in options["input"] for name in self.understand(item)]
         return self._core.settings.dialogue.plan(
@@ -146,11 +154,14 @@ class Speaker:
         )
 
     def understand(self, item: dict[str, Any]) -> list[str | None]:
-        """The caller clips whose words a typed user message is; None for other words."""
+        """The caller clips whose words a written user message is, or what the dialogue knows in it; None for other
+        words."""
         if item.get("type") != "message" or item.get("role") != "user":
             return []
-        known = {clip.text: clip.name for clip in self._core.settings.dialogue.clips.values()}
-        return [known.get(part["text"]) for part in item["content"] if part.get("text")]
+        dialogue = self._core.settings.dialogue
+        known = {clip.text: clip.name for clip in dialogue.clips.values()}
+        texts = [part["text"] for part in item["content"] if part.get("text")]
+        return [known.get(text) or dialogue.written_in(text) for text in texts]
 
     def _drive(self, run: Run) -> None:
         """Let a response go on to its next wait."""

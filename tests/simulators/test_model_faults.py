@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,17 @@ class TheHandshake(SimpleTestCase):
 
 
 class TheConnection(SimpleTestCase):
+    async def test_it_drops_at_a_chosen_time(self) -> None:
+        async with ModelServer(with_fault("drop-after:1000")) as server, dial(server) as client:
+            self.assertEqual(await client.close_code(), 1006)
+
+    async def test_a_session_can_end_before_the_time_it_named(self) -> None:
+        settings = replace(FAST, session_seconds=0.2, announced_seconds=3600)
+        async with ModelServer(settings) as server, dial(server) as client:
+            created = await client.until("session.created")
+            self.assertGreater(created["session"]["expires_at"], time.time() + 3000)
+            self.assertEqual(await client.close_code(), 1001)
+
     async def test_it_can_take_a_request_and_say_nothing_to_it_but_hear_on(self) -> None:
         detection = {"create_response": False}
         async with talking(with_fault("mute@1"), turn_detection=detection) as client:

@@ -68,6 +68,19 @@ class AClientThatDecides(SimpleTestCase):
             done = await client.until("response.done")
             self.assertEqual(done["response"]["output"][0]["content"][0]["transcript"], load("hours").text)
 
+    async def test_what_the_client_deletes_is_forgotten_and_what_was_typed_is_read(self) -> None:
+        replies = [{"heard": "1234", "say": ["noted"]}, {"heard": "ask-hours", "say": ["hours"]}]
+        settings = replace(FAST, dialogue=Dialogue.of({"replies": replies}))
+        async with talking(settings, turn_detection=GATED) as client:
+            await client.say("ask-hours")
+            heard = await client.until(TRANSCRIBED)
+            await client.send("conversation.item.delete", item_id=heard["item_id"])
+            item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Keys: 1234#"}]}
+            await client.send("conversation.item.create", item=item)
+            await client.send("response.create")
+            done = await client.until("response.done")
+            self.assertEqual(done["response"]["output"][0]["content"][0]["transcript"], load("noted").text)
+
     async def test_its_own_voice_coming_back_is_heard_as_its_own_words(self) -> None:
         async with talking(turn_detection=GATED) as client:
             await client.send("response.create", response={"instructions": load("parking").text})

@@ -1,0 +1,119 @@
+"""The table: for the terminal and for docs/conversation.md."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from tests.e2e.processes import REPOSITORY
+from tests.scenarios import judge
+from tests.scenarios.evidence import Evidence
+from tests.scenarios.stage import Result
+
+PAGE = REPOSITORY / "docs" / "conversation.md"
+BEGIN, END = "<!-- scenarios: begin -->", "<!-- scenarios: end -->"
+HEAD = (
+    "Item", "Scenario", "First word ms", "Reply ms", "Truncations", "Heard-error ms", "Resumed ms", "Goodbye",
+    "Dead air ms", "Turns right", "wrong", "Under-runs", "Result",
+)  # fmt: skip
+
+
+def table(results: Sequence[Result]) -> str:
+    rows = [_row(HEAD), _row(["--:", "---", *["--:"] * (len(HEAD) - 3), "---"])]
+    for result in sorted(results, key=lambda result: (_item(result), result.part.place)):
+        rows.append(_row(_cells(result)))
+    return "\n".join(rows) + "\n"
+
+
+def _item(result: Result) -> int:
+    return int(re.match(r"\d+", result.part.scenario.item).group() or 0)  # type: ignore[union-attr]
+
+
+def _cells(result: Result) -> list[str]:
+    scenario, evidence = result.part.scenario, result.evidence
+    head = [scenario.item, result.part.name]
+    verdict = "ok" if not result.faults else f"**{len(result.faults)} wrong**"
+    if evidence is None:
+        return [*head, *["-"] * (len(HEAD) - 3), f"**{result.faults[0]}**"]
+    right, wrong = _turns(evidence)
+    share = evidence.goodbye_share(scenario.expect.goodbye) if scenario.expect.goodbye else None
+    jumps = [jump / 8 for one in evidence.heard for jump in one.jumps]
+    return [
+        *head,
+        _number(evidence.first_word_ms),
+        _number(max(evidence.reply_times_ms, default=None)),
+        str(len(evidence.truncation_errors_ms)) if evidence.truncation_errors_ms else "-",
+        _worst(evidence.truncation_errors_ms),
+        _worst(jumps),
+        "-" if not scenario.expect.goodbye else f"{share or 0:.0%}",
+        f"{evidence.longest_silence_ms:.0f}",
+        str(right),
+        str(wrong),
+        str(evidence.under_runs),
+        verdict,
+    ]
+
+
+def _turns(evidence: Evidence) -> tuple[int, int]:
+    expected = evidence.part.scenario.expect.turns
+    if expected is None:
+        return len(evidence.turns), 0
+    right = sum(judge.right(turn, wanted) for turn, wanted in zip(evidence.turns, expected, strict=False))
+    return right, max(len(expected), len(evidence.turns)) - right
+
+
+def faults(results: Sequence[Result]) -> str:
+    """Everything that went wrong, by scenario."""
+    return "\n".join(f"{result.part.name}: {line}" for result in results for line in result.faults)
+
+
+def summary(results: Sequence[Result]) -> str:
+    """The figures over all calls."""
+    evidence = [result.evidence for result in results if result.evidence is not None]
+    errors = [abs(error) for one in evidence for error in one.truncation_errors_ms]
+    first = sorted(word for one in evidence if (word := one.first_word_ms) is not None)
+    goodbyes = [one.goodbye_share(name) or 0 for one in evidence if (name := one.part.scenario.expect.goodbye)]
+    turns = [_turns(one) for one in evidence]
+    good = sum(not result.faults for result in results)
+    lines = [
+        f"{good} of {len(results)} calls of {len({result.part.scenario.name for result in results})} scenarios as expected",
+        f"heard-error of {len(errors)} truncations: at most {max(errors, default=0):.0f} ms, {_mean(errors):.0f} ms on average",
+        f"time to first word: {_mean(first):.0f} ms on average, at most {max(first, default=0):.0f} ms",
+        f"goodbyes heard whole: {sum(share == 1.0 for share in goodbyes)} of {len(goodbyes)}",
+        f"turns right: {sum(right for right, _ in turns)}, wrong: {sum(wrong for _, wrong in turns)}",
+        f"longest silence: {max((one.longest_silence_ms for one in evidence), default=0):.0f} ms",
+    ]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def write(command: str, results: Sequence[Result]) -> None:
+    """Put figures and table between the page's markers. Raise ValueError when it has none."""
+    when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    machine = f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+    wrong = faults(results)
+    told = f"\nWhat was not as expected:\n\n```\n{wrong}\n```\n" if wrong else ""
+    text = f"`{command.strip()}`, {when}, {machine}.\n\n{summary(results)}\n\n{table(results)}{told}"
+    page = PAGE.read_text(encoding="utf-8")
+    if BEGIN not in page or END not in page:
+        raise ValueError(f"{PAGE} has no markers {BEGIN} and {END}")
+    between = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+    PAGE.write_text(between.sub(lambda _: f"{BEGIN}\n{text}{END}", page), encoding="utf-8")
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f}"
+
+
+def _worst(values: Sequence[float]) -> str:
+    return f"{max(values, key=abs):+.0f}" if values else "-"
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
