@@ -22,7 +22,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
-from businesses import clips, jobs, sentences, wav
+from businesses import allowed_hosts, clips, jobs, sentences, wav
 from businesses.forms import AgentChoiceField, BusinessForm, DraftForm, DraftFormSet, HttpToolForm
 from businesses.local_time import date_and_time
 from businesses.models import Agent, AgentVersion, Business, Clip, HttpTool, Membership, PhoneNumber
@@ -386,4 +386,4 @@ class HttpToolAdmin(TenantAdmin):
 
 
 def is_allowed_host(host: str) -> bool:
-    return host in getattr(settings, "HTTP_TOOL_HOSTS", ())
+    return allowed_hosts.is_allowed(host, settings.HTTP_TOOL_HOSTS)

@@ -8,9 +8,11 @@ from collections.abc import Collection
 from typing import Any
 from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 
+from businesses import allowed_hosts
 from businesses.tools import TOOL_NAMES
 
 E164 = RegexValidator(
@@ -41,6 +43,7 @@ TOOL_NAME = RegexValidator(
 _PARAMETER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _PARAMETER_TYPES = ("string", "integer", "number", "boolean")
 _PARAMETER_KEYS = {"type", "description", "enum", "minimum", "maximum", "maxLength"}
+_URL_CHARACTERS = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%{}/?\[\]#-]+")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
@@ -114,15 +117,17 @@ def _wrong_parameter(name: str, value: Any) -> list[str]:
 
 def validate_tool_url(url: Any) -> None:
     """Raise ValidationError unless it is an https address whose host is fixed and in which {name} stands in the path
-    or the query."""
-    if not isinstance(url, str) or any(character.isspace() for character in url):
-        raise ValidationError("Write an address without spaces, like https://api.example.com/orders/{number}.")
+    or the query. (Without TLS only to this machine itself, where settings allow that.)"""
+    if not isinstance(url, str) or not _URL_CHARACTERS.fullmatch(url):
+        raise ValidationError(
+            "Write an address of plain characters, without spaces, like https://api.example.com/orders/{number}."
+        )
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
         raise ValidationError("This is no address.") from None
-    if parts.scheme != "https" or not host:
+    if not host or (parts.scheme != "https" and not (parts.scheme == "http" and _is_allowed_here(host))):
         raise ValidationError("Write an address that begins with https://.")
     if parts.username is not None or parts.password is not None:
         raise ValidationError("No name and password in the address: use the secret.")
@@ -130,10 +135,17 @@ def validate_tool_url(url: Any) -> None:
         raise ValidationError("A “#” in an address is never sent.")
     if "{" in parts.netloc or "}" in parts.netloc:
         raise ValidationError("The host must be fixed: {name} may stand in the path and after the “?”.")
+    if not allowed_hosts.is_name(host) and allowed_hosts.literal(host) is None:
+        raise ValidationError("The host must be a name with a dot in it, like api.example.com.")
     if any(not _PARAMETER_NAME.fullmatch(name) for name in placeholders(url)) or (
         "{" in (rest := _PLACEHOLDER.sub("", url)) or "}" in rest
     ):
         raise ValidationError("In braces stands the name of a parameter, like {number}.")
+
+
+def _is_allowed_here(host: str) -> bool:
+    address = allowed_hosts.literal(host)
+    return bool(settings.HTTP_TOOLS_ALLOW_LOCAL) and address is not None and address.is_loopback
 
 
 def placeholders(url: str) -> list[str]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.test import SimpleTestCase
+from django.test import SimpleTestCase, override_settings
 
 from businesses.models import default_tools, default_turn_detection
 from businesses.validation import (
@@ -131,6 +131,12 @@ class HttpToolTest(ValidationCase):
             ("https://{host}.example.com/", "host must be fixed"),
             ("https://api.example.com:{port}/", "no address"),
             ("https://api.example.com/{", "name of a parameter"),
+            ("https://localhost/", "name with a dot"),
+            ("https://2130706433/", "name with a dot"),
+            ("https://api_1.example.com/", "name with a dot"),
+            ("https://api.example.com/straße", "plain characters"),
+            ("https://api.example.com\\@evil.example.com/", "plain characters"),
+            ("http://127.0.0.1:8000/", "begins with https"),
             ("https://api.example.com/{a b}", "without spaces"),
             ("https://api.example.com/{}", "name of a parameter"),
             ("https://api.example.com/{{a}}", "name of a parameter"),
@@ -142,6 +148,12 @@ class HttpToolTest(ValidationCase):
         ):
             with self.subTest(url=url):
                 self.assertIn(sentence, self.refused(validate_tool_url, url))
+
+    def test_where_settings_allow_it_this_machine_is_asked_without_tls(self) -> None:
+        with override_settings(HTTP_TOOLS_ALLOW_LOCAL=True):
+            validate_tool_url("http://127.0.0.1:8000/{number}")
+            for url in ("http://api.example.com/", "http://10.0.0.1/", "http://localhost/"):
+                self.assertIn("begins with https", self.refused(validate_tool_url, url))
 
     def test_what_the_address_needs_is_required(self) -> None:
         url, number = "https://api.example.com/orders/{number}", {"number": {"type": "string"}}
