@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 from unittest import skipUnless
 
@@ -23,7 +24,7 @@ from django.utils import timezone
 
 from businesses import demo
 from businesses.models import AgentVersion
-from calls.models import CallLog, ConversationTurn
+from calls.models import CallLog, CallMessage, ConversationTurn, ToolUse
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HAS_PLAYWRIGHT = importlib.util.find_spec("playwright") is not None
@@ -55,6 +56,9 @@ def make_calls(version: AgentVersion) -> dict[str, CallLog]:
             expected_turns=expected,
             streams={} if expected is None else {"0": {"turns": expected}},
             is_complete=complete,
+            cost=Decimal("12.345678") if name == "long" else Decimal("0.0421"),
+            usage={"input_tokens": 123_456, "cached_tokens": 98_765, "output_tokens": 4321},
+            counters={"echoes": 3, "underruns": 2, "underrun_ms": 480, f"error_{'x' * 50}": 1},
         )
         ConversationTurn.objects.bulk_create(
             ConversationTurn(
@@ -65,10 +69,37 @@ def make_calls(version: AgentVersion) -> dict[str, CallLog]:
                 heard_text="We are at 12",
                 generated_ms=6400,
                 heard_ms=2100 if index == 1 else 6400,
+                reply_ms=800 + index if index else None,
+                reply_heard_ms=1100 + index if index else None,
                 interrupted=index == 1,
                 started_at=started + timedelta(seconds=9 * index),
             )
             for index in range(60 if name == "long" else 3)
+        )
+    of_call = {"business": version.agent.business, "call": calls["talk"]}
+    for number, state in enumerate(("finished", "started", "timed_out")):
+        began = timezone.now()
+        ToolUse.objects.create(
+            **of_call,
+            tool_call_id=f"call_{number}",
+            name="look_up_a_free_appointment_in_the_calendar",
+            arguments=f'{{"{"x" * 300}": "{CANARY}"}}',
+            output=f"{CANARY} {'words ' * 400}" if state == "finished" else "",
+            state=state,
+            started_at=began,
+            ended_at=began + timedelta(seconds=2) if state != "started" else None,
+        )
+        CallMessage.objects.create(
+            **of_call,
+            key=f"call_{number}",
+            caller_name="Bartholomew Featherstonehaugh-Cholmondeley",
+            callback_number="+1 (555) 010-0155" if number else "the same as always",
+            text=f"{CANARY} {'x' * 90} Please call me back before five. {'And another thing. ' * 20}",
+            taken_at=began,
+            handled_at=began if number == 2 else None,
+            handled_by=User.objects.get_or_create(username="a.rather.long.name@example.com")[0]
+            if number == 2
+            else None,
         )
     return calls
 
@@ -92,6 +123,8 @@ class AdminInABrowserTest(StaticLiveServerTestCase):
             "index": "/admin/",
             "calls": "/admin/calls/calllog/",
             **{name: f"/admin/calls/calllog/{call.pk}/change/" for name, call in self.calls.items()},
+            "messages": "/admin/calls/callmessage/",
+            "message": f"/admin/calls/callmessage/{self.calls['talk'].messages.all()[0].pk}/change/",
             "agents": "/admin/businesses/agent/",
             "agent": f"/admin/businesses/agent/{agent.pk}/change/",
             "version": f"/admin/businesses/agentversion/{version.pk}/change/",
@@ -141,9 +174,10 @@ class AdminInABrowserTest(StaticLiveServerTestCase):
                         self.assertIn("The speech model is simulated.", page.inner_text("body"))
                         self.assertNotIn("canary", page.title())
                         self.assertEqual(self.complaints, [])
-                self.open(page, "calls")
-                inner, outer = page.eval_on_selector(".results", "box => [box.scrollWidth, box.clientWidth]")
-                self.assertLessEqual(inner, outer, f"the list of calls does not fit its box at {size[0]} px")
+                for name in ("calls", "messages"):
+                    self.open(page, name)
+                    inner, outer = page.eval_on_selector(".results", "box => [box.scrollWidth, box.clientWidth]")
+                    self.assertLessEqual(inner, outer, f"the list of {name} does not fit its box at {size[0]} px")
         self.assertEqual(self.hosts, {self.live_server_url.removeprefix("http://")})
 
     def test_an_operator_finds_a_call_by_number_and_reads_what_was_cut_off(self) -> None:
@@ -161,6 +195,21 @@ class AdminInABrowserTest(StaticLiveServerTestCase):
             page.click(".filter[open] a:has-text('Failed')")
             page.wait_for_selector("summary:has-text('Failed')")
             self.assertEqual(page.locator("#result_list tbody tr").count(), 0)  # the search still holds
+
+    def test_a_message_is_found_read_and_marked_as_handled(self) -> None:
+        with self.browser() as browser:
+            page = self.logged_in(browser, PHONE)
+            self.open(page, "messages")
+            page.click("summary:has-text('handled')")
+            page.click(".filter[open] a:has-text('Open')")
+            page.wait_for_selector("summary:has-text('Open')")
+            self.assertEqual(page.locator("#result_list tbody tr").count(), 2)
+            page.check("#result_list tbody tr:first-child .action-select")
+            page.select_option("select[name=action]", "mark_as_handled")
+            page.click("button[name=index]")
+            page.wait_for_selector(".messagelist .success")
+            self.assertEqual(page.locator("#result_list tbody tr").count(), 1)
+        self.assertEqual(self.complaints, [])
 
     def test_an_agent_is_edited_and_published_with_the_mouse(self) -> None:
         with self.browser() as browser:

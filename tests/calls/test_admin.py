@@ -88,10 +88,10 @@ class ListTest(CallsCase):
             self.assertContains(response, text)
 
     def test_what_a_call_cost_is_in_the_list_as_far_as_it_is_known(self) -> None:
-        self.call(cost=Decimal("0.123456"))
+        self.call(cost=Decimal("0.123456"), duration_seconds=61)
         page = self.client.get(LIST)
-        self.assertContains(page, '<td class="field-price">$0.1235</td>')
-        self.assertContains(page, '<td class="field-price">-</td>')
+        self.assertContains(page, '<td class="field-length">1:01<span class="second">$0.1235</span></td>')
+        self.assertContains(page, '<td class="field-length">1:15</td>')
 
     def test_an_incomplete_call_is_marked_and_one_that_goes_on_is_not(self) -> None:
         broken = self.call(status="failed", ended_reason="stream_lost", expected_turns=6)
