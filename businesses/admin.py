@@ -234,8 +234,8 @@ class AgentVersionAdmin(TenantAdmin):
 
     @admin.display(description="HTTP tools as published")
     def http_tools(self, version: AgentVersion) -> str:
-        tools = version.frozen_http_tools or []
-        return format_html_join(SafeString("<br>"), "{}: {} {}", [(t["name"], t["method"], t["url"]) for t in tools])
+        tools = [(tool["name"], tool["method"], tool["url"]) for tool in version.frozen_http_tools or []]
+        return format_html_join(SafeString("<br>"), "{}: {} {}", tools) or "none"
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         version = kwargs.get("obj")
@@ -265,7 +265,12 @@ class AgentVersionAdmin(TenantAdmin):
         clip = Clip.objects.rendered().filter(agent_version=version, key=key).first()
         if clip is None:
             raise Http404
-        return HttpResponse(wav.of_mu_law(bytes(clip.audio)), content_type="audio/wav")
+        file = wav.of_mu_law(bytes(clip.audio))
+        part = wav.part_asked_for(request.headers.get("Range", ""), len(file))
+        if part is None:
+            return HttpResponse(file, content_type="audio/wav", headers={"Accept-Ranges": "bytes"})
+        headers = {"Accept-Ranges": "bytes", "Content-Range": f"bytes {part.start}-{part.stop - 1}/{len(file)}"}
+        return HttpResponse(file[part], status=206, content_type="audio/wav", headers=headers)
 
     @method_decorator(require_POST)
     def render_again(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -353,10 +358,13 @@ class PhoneNumberAdmin(TenantAdmin):
 class HttpToolAdmin(TenantAdmin):
     business_lookup = "business"
     form = HttpToolForm
-    list_display = ["name", "business", "method", "host", "state"]
+    list_display = ["name", "state", "host", "business"]
     list_filter = [BusinessFilter]
     list_select_related = ["business"]
     search_fields = ["name", "url"]
+
+    class Media:
+        css = {"all": ["businesses/admin.css"]}
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
         """What is shown of a secret is in the form; whoever may only look sees nothing of it."""

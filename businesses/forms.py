@@ -135,6 +135,12 @@ class HttpToolForm(AnyModelForm):
         widget=forms.Textarea(attrs={"rows": 12, "cols": 60, "spellcheck": "false"}),
         help_text=_help("parameters", HttpTool),
     )
+    url = forms.CharField(
+        label="Address",
+        max_length=500,
+        widget=forms.TextInput(attrs={"class": "vLargeTextField", "spellcheck": "false"}),
+        help_text=_help("url", HttpTool),
+    )
     secret = forms.CharField(
         required=False,
         max_length=500,

@@ -205,7 +205,7 @@ class HttpTool(models.Model):
     is_active = models.BooleanField(
         "active",
         default=True,
-        help_text="Switched off, it cannot be published any more. What is published goes on using it: publish again.",
+        help_text="Switched off, no agent can be published with it. Versions that are published keep their copy of it.",
     )
 
     objects = HttpToolQuerySet.as_manager()

@@ -98,7 +98,7 @@ class Migration(migrations.Migration):
                 ('method', models.CharField(choices=[('GET', 'GET: arguments in the address'), ('POST', 'POST: arguments as a JSON body')], default='POST', max_length=4)),
                 ('encrypted_secret', models.TextField(blank=True, editable=False)),
                 ('timeout_seconds', models.PositiveSmallIntegerField(default=10, help_text='In seconds, 1 to 30. The caller waits meanwhile.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(30)], verbose_name='timeout')),
-                ('is_active', models.BooleanField(default=True, help_text='Switched off, it cannot be published any more. What is published goes on using it: publish again.', verbose_name='active')),
+                ('is_active', models.BooleanField(default=True, help_text='Switched off, no agent can be published with it. Versions that are published keep their copy of it.', verbose_name='active')),
                 ('business', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='http_tools', to='businesses.business')),
             ],
             options={

@@ -276,6 +276,22 @@ class PageTest(AdminCase):
         self.assertEqual(response["Content-Type"], "audio/wav")
         self.assertEqual(response.content, wav.of_mu_law(b"Harbor"))
 
+    def test_a_browser_jumps_in_a_sentence(self) -> None:
+        url, file = self.sound_url(self.version), wav.of_mu_law(b"Harbor")
+        for asked, part, said in (
+            ("bytes=0-", file, "bytes 0-63/64"),
+            ("bytes=0-1", file[:2], "bytes 0-1/64"),
+            ("bytes=60-999", file[60:], "bytes 60-63/64"),
+        ):
+            with self.subTest(asked=asked):
+                response = self.client.get(url, headers={"Range": asked})
+                self.assertEqual((response.status_code, response["Content-Range"]), (206, said))
+                self.assertEqual(response.content, part)
+        for asked in ("bytes=64-", "bytes=5-4", "bytes=-5", "bytes=0-1,4-5", "lines=0-1", "x"):
+            with self.subTest(asked=asked):
+                response = self.client.get(url, headers={"Range": asked})
+                self.assertEqual((response.status_code, response.content), (200, file))
+
     def test_what_is_not_rendered_or_not_there_is_not_played(self) -> None:
         clips.take(self.version.pk, NOW)
         for url in (self.sound_url(self.version, "filler"), self.sound_url(self.version, "song")):
