@@ -128,6 +128,7 @@ class Session:
             case "conversation.item.delete":
                 self.core.conversation.delete(event["item_id"])
                 self._speaker.unanswered.forget(event["item_id"])
+                self.core.note("deleted", item_id=event["item_id"])
                 self.core.emit({"type": "conversation.item.deleted", "item_id": event["item_id"]})
             case _:
                 raise refuse("invalid_event", f"'{event['type']}' is for WebRTC and SIP connections only.", "type")

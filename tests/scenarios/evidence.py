@@ -36,6 +36,8 @@ class Evidence:
     facts: list[dict[str, Any]]
     audio: Path
     own: dict[str, bytes] = field(default_factory=dict)
+    lookups: list[dict[str, str]] = field(default_factory=list)  # headers of what its tools asked for
+    log: str = ""  # of the web processes, all calls'
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [fact for fact in self.facts if fact["fact"] == kind]

@@ -122,6 +122,9 @@ def _times(evidence: Evidence) -> list[str]:
     first = evidence.first_word_ms
     if expect.first_word_ms is not None and (first is None or first > expect.first_word_ms):
         found.append(f"first word after {_ms(first)}, not {expect.first_word_ms:.0f} ms")
+    media = evidence.ledger.streams[0].first_media_ms if evidence.ledger.streams else None
+    if expect.first_audio_ms is not None and (media is None or media > expect.first_audio_ms):
+        found.append(f"first audio after {_ms(media)}, not {expect.first_audio_ms:.0f} ms")
     if expect.longest_silence_ms is not None and evidence.longest_silence_ms > expect.longest_silence_ms:
         at, length = max(evidence.silences_ms, key=lambda silence: silence[1])
         found.append(f"silence of {length:.0f} ms at {at:.0f}, not at most {expect.longest_silence_ms:.0f}")

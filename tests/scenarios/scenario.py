@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from simulators.carrier.script import Step
 
@@ -33,7 +33,8 @@ class Expect:
     ended_reason: str = "caller_hung_up"
     status: str = "completed"
     verbs: tuple[str, ...] | None = None  # of TwiML, without Connect, in order: how the call went on after the stream
-    first_word_ms: float | None = 1500.0
+    first_word_ms: float | None = 1500.0  # until the caller hears the first sound
+    first_audio_ms: float | None = None  # until the first audio leaves, which may begin with silence
     longest_silence_ms: float | None = 2500.0
     truncations: int | None = 0
     truncation_error_ms: float = 60.0
@@ -61,10 +62,11 @@ class Scenario:
     business: Mapping[str, Any] = field(default_factory=dict)
     model: Mapping[str, Any] = field(default_factory=dict)
     line: Mapping[str, Any] = field(default_factory=dict)
-    ends_by: str = "caller"
+    ends_by: Literal["agent", "caller", "line", "any"] = "caller"
     own_web: bool = False
     rehearsals: int = 0
     jitters: bool = True
+    clips: bool = True  # the agent's own sentences are rendered
     lookups: tuple[Mapping[str, Any], ...] = ()
 
 
@@ -97,6 +99,10 @@ class Part:
     @property
     def number(self) -> str:
         return f"+1555020{self.place:04d}"
+
+    @property
+    def slug(self) -> str:
+        return f"part-{self.place}"
 
     @property
     def line(self) -> dict[str, Any]:

@@ -7,6 +7,8 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 
 from calls.models import CallLog
 from simulators.carrier.carrier import Carrier
@@ -42,7 +44,8 @@ class _Stage:
     at_once: asyncio.Semaphore
     webs: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WEBS_AT_ONCE))
 
-    async def place(self, part: Part) -> CallLedger | Exception:
+    async def place(self, part: Part, after: float) -> CallLedger | Exception:
+        await asyncio.sleep(after)
         if part.name in self.rig.missing:
             return LookupError(f"not there: {self.rig.missing[part.name]}")
         try:
@@ -96,15 +99,10 @@ async def play(
         chosen = [part for part in parts if part.scenario.own_web == own_web]
         # A moment apart, so that not all do the same at the same time.
         placed = await asyncio.gather(
-            *(_later(0.15 * (number % at_once), stage.place(part)) for number, part in enumerate(chosen))
+            *(stage.place(part, 0.15 * (number % at_once)) for number, part in enumerate(chosen))
         )
         played |= {part.place: ledger for part, ledger in zip(chosen, placed, strict=True)}
     return [played[part.place] for part in parts]
-
-
-async def _later(seconds: float, placing: "asyncio.Future[object] | object") -> CallLedger | Exception:
-    await asyncio.sleep(seconds)
-    return await placing  # type: ignore[misc,return-value]
 
 
 def judged(rig: Rig, parts: list[Part], ledgers: list[CallLedger | Exception]) -> list[Result]:
@@ -114,6 +112,7 @@ def judged(rig: Rig, parts: list[Part], ledgers: list[CallLedger | Exception]) -
         while isinstance(ledger, CallLedger) and not _complete(ledger.call_sid) and time.monotonic() < deadline:
             time.sleep(0.2)
     facts = rig.facts()
+    log = "".join(child.output() for child in rig.children if child.name.startswith("web"))
     results = []
     for part, ledger in zip(parts, ledgers, strict=True):
         if not isinstance(ledger, CallLedger):
@@ -123,17 +122,16 @@ def judged(rig: Rig, parts: list[Part], ledgers: list[CallLedger | Exception]) -
         turns = list(row.turns.order_by("turn_index")) if row else []
         ids = _ids(ledger, facts, part)
         mine = [fact for fact in facts if fact["session_id"] in ids]
-        evidence = Evidence(part, ledger, row, turns, mine, rig.audio, rig.own.get(part.name, {}))
+        own, asked = rig.own.get(part.name, {}), rig.lookups.of(part.slug)
+        evidence = Evidence(part, ledger, row, turns, mine, rig.audio, own, asked, log)
         results.append(Result(part, judge.faults(evidence), evidence))
     return results
 
 
-def _ids(ledger: CallLedger, facts: list[dict[str, object]], part: Part) -> set[str]:
+def _ids(ledger: CallLedger, facts: list[dict[str, Any]], part: Part) -> set[str]:
     """Sessions of the last call of a part: those before were its rehearsals'."""
-    from datetime import datetime
-
     began = datetime.fromisoformat(ledger.started_at).timestamp() - 0.05 if ledger.started_at else 0.0
-    return sessions([fact for fact in facts if float(str(fact["at"])) >= began], part.model)
+    return sessions([fact for fact in facts if fact["at"] >= began], part.model)
 
 
 def _complete(call_sid: str) -> bool:
