@@ -186,7 +186,9 @@ class HttpTool(models.Model):
     parameters = models.JSONField(
         default=no_parameters,
         validators=[validate_parameters],
-        help_text="What the model has to give: a JSON schema of an object with plain values.",
+        help_text="What the model has to give: a JSON schema of an object with plain values, like "
+        '{"type": "object", "properties": {"number": {"type": "string", "description": "Of the order"}}, '
+        '"required": ["number"]}.',
     )
     url = models.CharField(
         "address",

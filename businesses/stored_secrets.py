@@ -42,7 +42,7 @@ def unreadable() -> Iterator[str]:
 
 
 def _versions() -> QuerySet[AgentVersion]:
-    return AgentVersion.objects.exclude(frozen_http_tools=None).exclude(frozen_http_tools=[])
+    return AgentVersion.objects.filter(frozen_http_tools__isnull=False).exclude(frozen_http_tools=[])
 
 
 def _is_readable(token: str) -> bool:

@@ -22,9 +22,10 @@ from django.contrib.staticfiles.testing import StaticLiveServerTestCase
 from django.test import override_settings
 from django.utils import timezone
 
-from businesses import demo
-from businesses.models import AgentVersion
+from businesses import demo, sentences
+from businesses.models import AgentVersion, Clip, HttpTool
 from calls.models import CallLog, CallMessage, ConversationTurn, ToolUse
+from simulators.speech import all_clips
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HAS_PLAYWRIGHT = importlib.util.find_spec("playwright") is not None
@@ -104,6 +105,25 @@ def make_calls(version: AgentVersion) -> dict[str, CallLog]:
     return calls
 
 
+def make_sentences(version: AgentVersion) -> None:
+    """One rendered, one that failed; the others are to come."""
+    texts = sentences.of_agent(version.greeting, version.language)
+    greeting = all_clips()["greeting"].audio
+    Clip.objects.create(
+        agent_version=version, key="greeting", text=texts["greeting"], audio=greeting, rendered_at=timezone.now()
+    )
+    Clip.objects.create(agent_version=version, key="apology", text=texts["apology"], error="conversation_is_no_more")
+
+
+def make_tool(version: AgentVersion) -> HttpTool:
+    return HttpTool.objects.create(
+        business=version.agent.business,
+        name="find_the_state_of_an_order_by_its_number",
+        description="Look up the state of an order. " * 10,
+        url=f"https://{'a-rather-long-name.' * 5}example.com/orders?{'x' * 300}",
+    )
+
+
 @skipUnless(CHROMIUM, "Admin in a browser: needs Chromium (apt install chromium)")
 @skipUnless(HAS_PLAYWRIGHT, "Admin in a browser: needs playwright (make test-browser)")
 @override_settings(MODEL_IS_SIMULATED=True)
@@ -118,6 +138,8 @@ class AdminInABrowserTest(StaticLiveServerTestCase):
         version = agent.published_version()
         assert version is not None
         self.calls = make_calls(version)
+        make_sentences(version)
+        tool = make_tool(version)
         User.objects.create_superuser("boss", password="a long password")
         self.pages = {
             "index": "/admin/",
@@ -129,6 +151,9 @@ class AdminInABrowserTest(StaticLiveServerTestCase):
             "agent": f"/admin/businesses/agent/{agent.pk}/change/",
             "version": f"/admin/businesses/agentversion/{version.pk}/change/",
             "number": "/admin/businesses/phonenumber/add/",
+            "tools": "/admin/businesses/httptool/",
+            "tool": f"/admin/businesses/httptool/{tool.pk}/change/",
+            "new tool": "/admin/businesses/httptool/add/",
             "business": f"/admin/businesses/business/{business.pk}/change/",
             "jobs": "/admin/django_celery_results/taskresult/",
         }
@@ -224,4 +249,18 @@ class AdminInABrowserTest(StaticLiveServerTestCase):
             page.wait_for_selector(".draft")
             self.assertIn("Draft of version 3", page.inner_text(".draft"))
             self.assertEqual(page.input_value("#id_versions-0-greeting"), demo.GREETING)
+        self.assertEqual(self.complaints, [])
+
+    def test_a_sentence_is_played(self) -> None:
+        play = """async () => {
+            const sound = document.querySelector(".sentences audio");
+            sound.muted = true;
+            await sound.play();
+            return [sound.duration, sound.seekable.end(0)];
+        }"""
+        with self.browser() as browser:
+            page = self.logged_in(browser, DESK)
+            self.open(page, "version")
+            seconds = len(all_clips()["greeting"].audio) / 8000
+            self.assertEqual(page.evaluate(play), [seconds, seconds])
         self.assertEqual(self.complaints, [])
