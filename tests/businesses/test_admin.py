@@ -298,6 +298,8 @@ class SiteTest(AdminCase):
             self.client.get(reverse("admin:calls_calllog_change", args=[self.world.call.pk])).status_code, 200
         )
         self.assertContains(self.post_agent("_publish", self.world.draft), "Version 2 is published")
+        self.assertContains(self.client.get(reverse("admin:businesses_httptool_changelist")), "find_harbor")
+        self.assertEqual(self.client.get(reverse("admin:businesses_httptool_add")).status_code, 200)
         self.assertNotContains(self.client.get("/admin/"), "Celery")
 
     def test_the_index_shows_calls_numbers_and_agents_first(self) -> None:

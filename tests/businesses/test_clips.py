@@ -18,6 +18,7 @@ from businesses import clips, jobs, sentences, wav
 from businesses.clip_memory import ClipMemory
 from businesses.models import Agent, AgentVersion, Clip
 from businesses.snapshots import SpokenClip
+from calls import doors
 from tests.businesses.test_admin import AdminCase
 from tests.businesses.worlds import STARTED, World, make_world
 from voiceagent.celery import app
@@ -203,6 +204,13 @@ class SnapshotTest(ClipCase):
         clips.store(self.version.pk, "filler", self.texts["filler"], b"new", NOW + SECONDS)
         with self.assertNumQueries(2):
             self.assertEqual(Clip.objects.spoken_by(self.version.pk)["filler"].audio, b"new")
+
+    def test_the_next_call_replaces_what_the_process_remembers_of_the_agent(self) -> None:
+        self.addCleanup(doors.forget_agents)
+        doors.remember(self.version.snapshot())
+        self.render_all()
+        doors.remember(self.version.snapshot())  # as the webhook does for every call
+        self.assertEqual(set(doors._agents[self.version.pk].clips), set(self.texts))
 
     def test_who_looks_for_work_does_not_read_audio(self) -> None:
         self.render_all()

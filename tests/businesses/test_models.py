@@ -1,5 +1,8 @@
 """Agents and their versions; numbers and whom they lead to."""
 
+import importlib
+
+from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.test import TestCase
@@ -58,6 +61,16 @@ class VersionsTest(TestCase):
         draft = self.world.agent.start_draft(version)
         self.assertEqual(draft.turn_detection, default_turn_detection())
         draft.full_clean()
+
+    def test_the_migration_takes_them_out_of_drafts_and_leaves_what_is_published(self) -> None:
+        former = default_turn_detection() | {"create_response": True, "interrupt_response": True}
+        AgentVersion.objects.update(turn_detection=former)
+        migration = importlib.import_module("businesses.migrations.0003_agents_own_sentences_and_http_tools")
+        migration.drop_former_switches(apps, None)
+        self.world.draft.refresh_from_db()
+        self.world.published.refresh_from_db()
+        self.assertEqual(self.world.draft.turn_detection, default_turn_detection())
+        self.assertEqual(self.world.published.turn_detection, former)
 
 
 class BusinessTest(TestCase):
