@@ -7,7 +7,7 @@ take a fixed number of queries, whatever they show. Times are in the zone of the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -376,7 +376,6 @@ def call_page(call: Any) -> dict[str, Any]:
     turns = list(conversation.read(rows, call.started_at, zone, told))
     is_over = call.status in TERMINAL_STATUSES
     last = streams.counts(turn.index for turn in turns).get(call.last_stream, 0)
-    lost_a_stream = any(number not in told for number in range(call.last_stream))
     after = told.get(call.last_stream, 0) - last
     return {
         "title": f"Call from {call.from_number or 'an unknown number'}",
@@ -387,12 +386,12 @@ def call_page(call: Any) -> dict[str, Any]:
         "is_incomplete": is_over and not call.is_complete,
         "missing_turns": sum(turn.missing_before for turn in turns) + max(after, 0),
         "missing_after": max(after, 0),
-        "has_lost_stream": lost_a_stream,
+        "has_lost_stream": any(number not in told for number in range(call.last_stream)),
         "status_badge": status_badge(call),
         "ending": ending(call),
         # Somebody else's text: only an address of the web becomes a link.
         "recording_url": call.recording_url if call.recording_url.startswith(("https://", "http://")) else "",
-        "facts": _facts(call, zone, len(turns)) + _figures(call, rows, "at least " if lost_a_stream else ""),
+        "facts": _facts(call, zone, len(turns)) + _figures(call, rows, told),
         "counted": figures.counted(call.counters),
         "tool_uses": [_tool_use(use, call.started_at, is_over) for use in call.tool_uses.order_by("started_at", "pk")],
         "messages_taken": [
@@ -424,16 +423,16 @@ def _facts(call: CallLog, zone: Any, turn_count: int) -> list[tuple[str, object]
     ]
 
 
-def _figures(call: CallLog, turns: Iterable[ConversationTurn], at_least: str) -> list[tuple[str, object]]:
-    """`at_least`: what is written before numbers that a lost stream may not have told all of."""
-    figures_known = [("Time to answer", figures.answer_times(turn.reply_ms for turn in turns))]
+def _figures(call: CallLog, turns: Iterable[ConversationTurn], told: Mapping[int, int]) -> list[tuple[str, object]]:
+    """What the call used up. `told`: the streams that have said so; of the others it is not known."""
+    found: list[tuple[str, object]] = []
+    if times := figures.answer_times(turn.reply_ms for turn in turns):
+        found.append(("Time to answer", times))
     if call.usage:
-        figures_known.append(("Tokens", at_least + figures.tokens(call.usage)))
-    if call.cost is not None:
-        figures_known.append(("Cost of the speech model", at_least + figures.money(call.cost)))
-    elif call.usage:
-        figures_known.append(("Cost of the speech model", "no price is known for it"))
-    return [(name, value) for name, value in figures_known if value]
+        at_least = "at least " if any(number not in told for number in range(call.last_stream + 1)) else ""
+        cost = "no price is known for it" if call.cost is None else at_least + figures.money(call.cost)
+        found += [("Tokens", at_least + figures.tokens(call.usage)), ("Cost of the speech model", cost)]
+    return found
 
 
 def _tool_use(use: ToolUse, call_started_at: datetime | None, is_over: bool) -> dict[str, Any]:

@@ -637,6 +637,7 @@ class RefusedTest(TestCase):
 @unittest.skipUnless(
     connection.vendor == "postgresql", "SQLite has one writer at a time; run with DATABASE_URL=postgres://..."
 )
+@override_settings(SPEECH_PRICES=PRICES)
 class ManyWorkersTest(TransactionTestCase):
     """On PostgreSQL rows are locked one by one: here the facts of many calls really come at the same time."""
 
@@ -671,4 +672,6 @@ class ManyWorkersTest(TransactionTestCase):
             for call in CallLog.objects.all()
         }
         self.assertEqual(ends, {("completed", 23, render(TURNS), True, 4)})
+        parts = {(call.tool_uses.count(), call.messages.count(), call.cost) for call in CallLog.objects.all()}
+        self.assertEqual(parts, {(3, 2, Decimal("0.030100"))})
         self.assertEqual(CallLog.objects.count(), number_of_calls)
