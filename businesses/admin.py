@@ -280,17 +280,19 @@ class AgentVersionAdmin(TenantAdmin):
             raise Http404
         if not request.user.has_perm("businesses.change_agentversion"):
             raise PermissionDenied
+        text, level = self._ask_to_render(request, version)
+        self.message_user(request, text, level)
+        return HttpResponseRedirect(reverse("admin:businesses_agentversion_change", args=[version.pk]))
+
+    def _ask_to_render(self, request: HttpRequest, version: AgentVersion) -> tuple[str, int]:
+        """Return what came of it, in words, and how grave that is."""
+        if not settings.RENDER_CLIPS:
+            return "Sentences are not rendered on this server: RENDER_CLIPS is off.", messages.WARNING
         clips.want_again(version.pk)
         self.log_change(request, version, "Sentences to be rendered again.")
         if jobs.ask_to_render(version.pk):
-            text, level = "The sentences are being rendered. Load this page again in half a minute.", messages.SUCCESS
-        else:
-            text, level = (
-                "No worker could be asked just now. Sentences of versions in use follow later.",
-                messages.WARNING,
-            )
-        self.message_user(request, text, level)
-        return HttpResponseRedirect(reverse("admin:businesses_agentversion_change", args=[version.pk]))
+            return "The sentences are being rendered. Load this page again in half a minute.", messages.SUCCESS
+        return "No worker could be asked just now. Sentences of versions in use follow later.", messages.WARNING
 
     @method_decorator(require_POST)
     def new_draft(self, request: HttpRequest, object_id: str) -> HttpResponse:

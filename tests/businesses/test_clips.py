@@ -329,6 +329,11 @@ class PageTest(AdminCase):
         history = self.client.get(reverse("admin:businesses_agentversion_history", args=[self.version.pk]))
         self.assertContains(history, "Sentences to be rendered again.")
 
+    @override_settings(RENDER_CLIPS=False)
+    def test_where_it_is_switched_off_that_is_said(self) -> None:
+        self.assertContains(self.client.post(self.again, follow=True), "RENDER_CLIPS is off")
+        self.assertFalse(Clip.objects.get(agent_version=self.version).is_due)
+
     def test_a_link_renders_nothing_and_neither_does_whoever_may_only_look(self) -> None:
         self.assertEqual(self.client.get(self.again).status_code, 405)
         self.user.user_permissions.set(Permission.objects.filter(codename__startswith="view_"))
