@@ -22,28 +22,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any
 
-from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
 from businesses.models import AgentVersion, Business
-from calls import costs, facts, parts, streams
+from calls import facts, merging, parts, streams
 from calls.facts import BadFact
 from calls.models import (
     TERMINAL_STATUSES,
     CallLog,
-    CallStatus,
     Direction,
     EndSource,
     RefusedFact,
 )
-from calls.transcripts import render
-
-_RANK = {CallStatus.QUEUED: 0, CallStatus.INITIATED: 1, CallStatus.RINGING: 2, CallStatus.IN_PROGRESS: 3}
-_TERMINAL_RANK = 4
 
 
 def create_call_log(
@@ -76,21 +69,21 @@ def create_call_log(
             "account_sid": facts.short(account_sid, 64),
         }
         with _locked_call(call_sid, business_id) as call:
-            _fill_empty(call, identity)
+            merging.fill_empty(call, identity)
             # A stub says inbound because a row has to say something: only the other word tells anything.
             if facts.direction(direction) == Direction.OUTBOUND:
                 call.direction = Direction.OUTBOUND
             if agent_version_id is not None and call.agent_version_id is None:
                 _check_agent(agent_version_id, business_id)
                 call.agent_version_id = agent_version_id
-            _own(call, facts.short(owner_boot_id, 32), seen_at)
-            _started(call, seen_at)
-            _outlive_guess(call, reached, seen_at)
-            _advance(call, reached)
+            merging.own(call, facts.short(owner_boot_id, 32), seen_at)
+            merging.started(call, seen_at)
+            merging.outlive_guess(call, reached, seen_at)
+            merging.advance(call, reached)
             if number > call.last_stream:
                 call.last_stream = number
             if call.streams:
-                _settle(call)
+                merging.settle(call)
 
     return _applied("create_call_log", arguments, apply)
 
@@ -118,10 +111,10 @@ def save_conversation_turn(
     def apply() -> None:
         turn = facts.turn(arguments)
         with _locked_call(call_sid, business_id) as call:
-            _started(call, turn.started_at)
+            merging.started(call, turn.started_at)
             call.last_stream = max(call.last_stream, streams.stream_of(turn.turn_index))
             if parts.put_turns(call, [turn]):
-                _settle(call)
+                merging.settle(call)
 
     return _applied("save_conversation_turn", arguments, apply)
 
@@ -145,7 +138,7 @@ def save_tool_use(
     def apply() -> None:
         use = facts.tool_use(given)
         with _locked_call(call_sid, business_id) as call:
-            _started(call, use.started_at)
+            merging.started(call, use.started_at)
             parts.put_tool_uses(call, [use])
 
     return _applied("save_tool_use", given, apply)
@@ -167,7 +160,7 @@ def save_message(
     def apply() -> None:
         message = facts.message(arguments)
         with _locked_call(call_sid, business_id) as call:
-            _started(call, message.taken_at)
+            merging.started(call, message.taken_at)
             parts.put_messages(call, [message])
 
     return _applied("save_message", arguments, apply)
@@ -225,23 +218,23 @@ def finalize_call_log(
         }
         with _locked_call(call_sid, business_id) as call:
             if number >= call.last_stream:
-                _forget_reaper(call)
+                merging.forget_reaper(call)
                 call.last_stream = number
-            _advance(call, reached)
+            merging.advance(call, reached)
             if reached in TERMINAL_STATUSES:
-                _ended(call, over_at)
-            _fill_empty(call, {"recording_url": facts.url(recording_url)})
+                merging.ended(call, over_at)
+            merging.fill_empty(call, {"recording_url": facts.url(recording_url)})
             call.streams = {**call.streams, str(number): streams.merged(call.streams.get(str(number)), report)}
             for at in (part.started_at for some in (all_turns, all_tool_uses) for part in some):
-                _started(call, at)
+                merging.started(call, at)
             for message in all_messages:
-                _started(call, message.taken_at)
+                merging.started(call, message.taken_at)
             parts.put_turns(call, all_turns)
             parts.put_tool_uses(call, all_tool_uses)
             parts.put_messages(call, all_messages)
             if not knows_turns:
                 call.transcript = max(whole, call.transcript, key=lambda text: (len(text), text))
-            _settle(call)
+            merging.settle(call)
         if turns and transcript and not facts.transcript_equals(transcript, turns):
             _keep("finalize_call_log", arguments, "applied, but its transcript does not equal its turns")
 
@@ -267,14 +260,14 @@ def apply_call_status(
         happened_at = facts.moment("occurred_at", occurred_at)
         length = None if duration_seconds is None else facts.count("duration_seconds", duration_seconds)
         with _locked_call(call_sid, business_id) as call:
-            advanced = _advance(call, reached)
+            advanced = merging.advance(call, reached)
             if reached in TERMINAL_STATUSES:
-                _ended(call, happened_at)
+                merging.ended(call, happened_at)
             else:
-                _started(call, happened_at)
-            _carrier_counted(call, length)
+                merging.started(call, happened_at)
+            merging.carrier_counted(call, length)
             if advanced:
-                _settle(call)
+                merging.settle(call)
 
     return _applied("apply_call_status", arguments, apply)
 
@@ -308,16 +301,16 @@ def reap_call_log(
         with _locked_call(call_sid, business_id) as call:
             is_guess = told_by == EndSource.GUESS
             if not is_guess or call.status not in TERMINAL_STATUSES:
-                _advance(call, reached, told_by)
-                _ended(call, over_at)
+                merging.advance(call, reached, told_by)
+                merging.ended(call, over_at)
                 if is_guess and call.carrier_duration_seconds is None:
                     call.duration_seconds = length
             if not is_guess:
-                _carrier_counted(call, length)
-            if not _is_finalized(call):
+                merging.carrier_counted(call, length)
+            if not merging.is_finalized(call):
                 call.ended_reason = call.ended_reason or reason
                 call.reaped_at = call.reaped_at or timezone.now()
-            _settle(call)
+            merging.settle(call)
 
     return _applied("reap_call_log", arguments, apply)
 
@@ -369,7 +362,7 @@ def _locked_call(call_sid: str, business_id: int) -> Iterator[CallLog]:
         before = _columns(call)
         yield call
         if call.streams and (call.streams, call.started_at) != (before["streams"], before["started_at"]):
-            _add_up(call)
+            merging.add_up(call)
         changed = [name for name, value in _columns(call).items() if value != before[name]]
         if changed:
             call.save(update_fields=[*changed, "updated_at"])
@@ -379,125 +372,6 @@ def _columns(call: CallLog) -> dict[str, Any]:
     return {field.attname: getattr(call, field.attname) for field in CallLog._meta.concrete_fields}
 
 
-def _fill_empty(call: CallLog, values: Mapping[str, str]) -> None:
-    for name, value in values.items():
-        if value and not getattr(call, name):
-            setattr(call, name, value)
-
-
 def _check_agent(agent_version_id: int, business_id: int) -> None:
     if not AgentVersion.objects.filter(pk=agent_version_id, agent__business_id=business_id).exists():
         raise BadFact("the agent belongs to another business")
-
-
-def _started(call: CallLog, at: datetime | None) -> None:
-    if at is not None and (call.started_at is None or at < call.started_at):
-        call.started_at = at
-
-
-def _ended(call: CallLog, at: datetime | None) -> None:
-    """Without a time the end is now, but only the first time it is heard of."""
-    if at is None and call.ended_at is None:
-        at = timezone.now()
-    if at is not None and (call.ended_at is None or at > call.ended_at):
-        call.ended_at = at
-
-
-def _advance(call: CallLog, reached: CallStatus, source: str = "") -> bool:
-    """Return whether the call went on. A guessed end makes way for a true one, with the times that were guessed."""
-    corrected = reached in TERMINAL_STATUSES and call.end_source == EndSource.GUESS and source != EndSource.GUESS
-    forward = corrected or _RANK.get(reached, _TERMINAL_RANK) > _RANK.get(CallStatus(call.status), _TERMINAL_RANK)
-    if corrected:
-        call.ended_at = None
-        call.duration_seconds = call.carrier_duration_seconds
-    if forward:
-        call.status = reached
-        if reached in TERMINAL_STATUSES:
-            call.end_source = source
-    return forward
-
-
-def _outlive_guess(call: CallLog, reached: CallStatus, at: datetime) -> None:
-    """A call that the reaper took for ended, and of which a stream opened after that, is not over."""
-    guessed = call.end_source == EndSource.GUESS and call.ended_at is not None and at > call.ended_at
-    if guessed and reached == CallStatus.IN_PROGRESS:
-        call.status, call.end_source = CallStatus.QUEUED, ""
-        call.ended_at, call.duration_seconds = None, call.carrier_duration_seconds
-        _forget_reaper(call)
-
-
-def _own(call: CallLog, boot_id: str, at: datetime) -> None:
-    """The latest stream's process; the ids decide between two of the same moment, so that the order does not."""
-    if boot_id and (call.owner_since is None or (at, boot_id) > (call.owner_since, call.owner_boot_id)):
-        call.owner_boot_id, call.owner_since = boot_id, at
-
-
-def _carrier_counted(call: CallLog, seconds: int | None) -> None:
-    if seconds is not None:
-        call.carrier_duration_seconds = max(seconds, call.carrier_duration_seconds or 0)
-        call.duration_seconds = call.carrier_duration_seconds
-
-
-def _is_finalized(call: CallLog) -> bool:
-    """Whether the call's own end has come, as far as its row can tell."""
-    return call.reaped_at is None and streams.reported(call.streams, call.last_stream) is not None
-
-
-def _forget_reaper(call: CallLog) -> None:
-    """The call's own end has come: how it ended and what was said in it is no longer the reaper's to say."""
-    if call.reaped_at is not None:
-        call.reaped_at = None
-        call.ended_reason = call.transcript = ""
-
-
-def _add_up(call: CallLog) -> None:
-    """What was counted in all streams, and what it cost by the price of the day on which the call began."""
-    reports = list(call.streams.values())
-    call.counters = streams.added(reports, "counters")
-    call.usage = streams.added(reports, "usage")
-    day = (call.started_at or timezone.now()).date()
-    call.cost = costs.of_streams(reports, day, settings.SPEECH_PRICES)
-
-
-def _settle(call: CallLog) -> None:
-    """Once a stream has ended: what the row says of the call's end, its transcript out of its turns, and whether all of
-    it is here."""
-    if call.reaped_at is None:
-        _take_from_streams(call)
-        if not call.streams:
-            return
-    turns = list(
-        call.turns.order_by("turn_index").values("turn_index", "user_text", "bot_reply", "heard_text", "interrupted")
-    )
-    indices = [turn["turn_index"] for turn in turns]
-    rendered = render(turns)
-    if call.reaped_at is not None:  # how many turns there were is not known
-        call.transcript = rendered
-        whole = not turns and not call.stream_sid
-    elif any(report["turns"] is None for report in call.streams.values()):
-        whole = rendered == call.transcript  # finalized without turns: the text itself says when they are all here
-    else:
-        call.transcript = rendered
-        told = {int(number): report["turns"] for number, report in call.streams.items()}
-        # A stream that died with its process reported nothing: nobody knows what was said in its last seconds.
-        whole = all(number in told for number in range(call.last_stream + 1)) and streams.counts(indices) == {
-            number: count for number, count in told.items() if count
-        }
-    call.is_complete = whole and streams.has_no_gap(indices) and call.status in TERMINAL_STATUSES
-
-
-def _take_from_streams(call: CallLog) -> None:
-    """What the row says of the call's end, out of what its streams said of theirs."""
-    reports = [call.streams[number] for number in sorted(call.streams, key=int)]
-    last = streams.reported(call.streams, call.last_stream)
-    call.ended_reason = last["ended_reason"] if last is not None else ""
-    counts = [report["turns"] for report in reports]
-    all_told = len(reports) == call.last_stream + 1 and None not in counts
-    call.expected_turns = sum(counts) if all_told else None
-    call.interruptions = sum(report["interruptions"] for report in reports)
-    sessions = [report["model_session_id"] for report in reports if report["model_session_id"]]
-    call.model_session_id = sessions[-1] if sessions else ""
-    if call.carrier_duration_seconds is None and reports:
-        call.duration_seconds = sum(report["seconds"] for report in reports)
-    if last is not None:
-        call.owner_boot_id = ""  # nobody carries it any more, until there is another stream: the reaper may look at it
