@@ -17,19 +17,23 @@ BYTES_PER_SECOND = 8000
 T = TypeVar("T", bound=commands.Command)
 
 
+def sound(ms: float, fill: int = 0x55) -> bytes:
+    """That much mu-law, as the agent's side has it."""
+    return bytes([fill]) * int(ms * 8)
+
+
 def audio(ms: float, fill: int = 0x55) -> str:
-    """That much mu-law as base64."""
-    return base64.b64encode(bytes([fill]) * int(ms * 8)).decode()
-
-
-def size(payload: str) -> int:
-    """Bytes of a payload, really decoded."""
-    return len(base64.b64decode(payload, validate=True))
+    """That much mu-law as base64, as the caller's side has it."""
+    return base64.b64encode(sound(ms, fill)).decode()
 
 
 CONFIG = CallConfig(
     greeting="Hello, this is Robin.",
     tools={"look_up": ToolSpec("look_up", 4.0), "end_call": ToolSpec("end_call", ends_call=True)},
+    back_channels=frozenset({"mhm", "yes"}),
+    silence_seconds=3600.0,  # nobody is asked whether they are there, unless that is what a test is about
+    dead_air_seconds=(3600.0, 3601.0, 3602.0),  # nor is anybody impatient
+    tool_filler_seconds=3600.0,
 )
 
 
@@ -39,13 +43,15 @@ class Carrier:
     def __init__(self) -> None:
         self.loses_marks = False
         self.played_until = 0.0
+        self.sent = b""
         self.marks: deque[tuple[float, str]] = deque()
         self.cleared = 0
 
     def perform(self, command: commands.Command, now: float) -> None:
         match command:
             case commands.PlayAudio():
-                self.played_until = max(self.played_until, now) + size(command.payload) / BYTES_PER_SECOND
+                self.played_until = max(self.played_until, now) + len(command.audio) / BYTES_PER_SECOND
+                self.sent += command.audio
             case commands.SendMark() if not self.loses_marks:
                 self.marks.append((max(self.played_until, now), command.name))
             case commands.ClearPlayback():
@@ -141,8 +147,17 @@ class CallDriver:
     def stream_starts(self) -> list[commands.Command]:
         return self.send(events.StreamStarted("MZ1"))
 
-    def model_is_ready(self) -> list[commands.Command]:
-        return self.send(events.ModelReady("sess_1"))
+    def model_is_ready(self, lives: float | None = None) -> list[commands.Command]:
+        """A session can take over: the first, or one that the engine has asked for. `lives`: seconds, if it says so."""
+        return self.send(events.ModelReady("sess_1", None if lives is None else self.now + lives))
+
+    def model_is_lost(self, *, permanent: bool = False) -> list[commands.Command]:
+        """The session that carries the conversation closes."""
+        return self.send(events.ModelClosed("closed_1011", permanent=permanent))
+
+    def fresh_model_fails(self, *, permanent: bool = False) -> list[commands.Command]:
+        """The session that was to take over does not come."""
+        return self.send(events.ModelClosed("timeout", permanent=permanent, fresh=True))
 
     def connect(self) -> "CallDriver":
         self.stream_starts()
@@ -168,7 +183,7 @@ class CallDriver:
         if text:
             done += self.send(events.AgentTextDelta(self.response_id, self.item_id, text))
         while ms > 0:
-            done += self.send(events.ModelAudio(self.response_id, self.item_id, audio(min(ms, 400))))
+            done += self.send(events.ModelAudio(self.response_id, self.item_id, sound(min(ms, 400))))
             ms -= 400
         return done
 
@@ -201,6 +216,11 @@ class CallDriver:
         done += self.advance(seconds)
         done += self.caller_stops()
         return done if text is None else done + self.transcribed(text)
+
+    def back_channel(self, text: str = "Mhm.", seconds: float = 0.3) -> list[commands.Command]:
+        """A short sound; what it was is known 200 ms after its end."""
+        done = self.caller_says(None, seconds)
+        return done + self.advance(0.2) + self.transcribed(text)
 
     def transcribed(self, text: str, item_id: str | None = None) -> list[commands.Command]:
         return self.send(events.CallerTranscribed(item_id or self.caller_item, text))

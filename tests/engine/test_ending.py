@@ -123,7 +123,8 @@ class Settling(SimpleTestCase):
         driver = talking()
         driver.caller_says(None)
         driver.hang_up()
-        self.assertEqual(kinds(driver.send(events.ModelClosed("1006"))), [commands.FinishCall])
+        self.assertEqual(driver.fresh_model_fails(), [])  # that one was to come
+        self.assertEqual(kinds(driver.model_is_lost()), [commands.CloseModel, commands.FinishCall])
         self.assertEqual(driver.finish.ended_reason, "caller_hung_up")
 
     def test_errors_marks_tools_and_frames_change_nothing_any_more(self) -> None:
@@ -144,18 +145,27 @@ class Settling(SimpleTestCase):
 
 
 class Failing(SimpleTestCase):
-    def test_a_model_lost_in_mid_call_ends_it_without_waiting(self) -> None:
+    def test_a_model_lost_in_mid_call_for_which_no_other_comes_ends_it_without_waiting_for_words(self) -> None:
         driver = talking()
         driver.caller_says(None)
-        done = driver.send(events.ModelClosed("1011"))
-        self.assertEqual(kinds(done), [commands.CloseStream, commands.FinishCall])
+        self.assertEqual(driver.model_is_lost(), [commands.OpenModel(replace=True)])
+        driver.advance(6.9)
+        self.assertFalse(driver.over)
+        done = driver.advance(0.1)
+        self.assertEqual(kinds(done)[-3:], [commands.CloseStream, commands.CloseModel, commands.FinishCall])
         self.assertEqual((driver.finish.status, driver.finish.ended_reason), ("in-progress", "model_failed"))
 
-    def test_a_fatal_error_ends_it_too_and_the_session_is_closed(self) -> None:
+    def test_a_fatal_error_is_the_loss_of_the_model_too(self) -> None:
         driver = talking()
         done = driver.send(events.ModelError("session_expired", fatal=True))
+        self.assertEqual(done, [commands.OpenModel(replace=True)])
+        self.assertEqual(driver.end().counters["error_session_expired"], 1)
+
+    def test_one_that_another_session_would_meet_as_well_ends_the_call(self) -> None:
+        driver = talking()
+        done = driver.send(events.ModelError("insufficient_quota", fatal=True, permanent=True))
         self.assertEqual(kinds(done), [commands.CloseStream, commands.CloseModel, commands.FinishCall])
-        self.assertEqual(driver.finish.counters["error_session_expired"], 1)
+        self.assertEqual((driver.finish.status, driver.finish.ended_reason), ("in-progress", "model_refused"))
 
     def test_other_errors_are_counted_by_code_and_survived(self) -> None:
         driver = talking()
@@ -183,12 +193,28 @@ class Failing(SimpleTestCase):
         self.assertEqual(driver.finish.counters["unknown_model_events"], 2)
         self.assertEqual(driver.finish.counters["unknown_carrier_events"], 1)
 
-    def test_a_failed_response_is_counted(self) -> None:
+    def test_a_failed_response_is_counted_and_asked_for_again(self) -> None:
         driver = talking()
+        driver.caller_says("Hi")
         driver.agent_begins()
-        driver.response_ends("failed")
+        self.assertEqual(driver.response_ends("failed"), [])
+        self.assertEqual(driver.advance(0.6), [commands.Respond()])
         driver.hang_up()
         self.assertEqual(driver.finish.counters["responses_failed"], 1)
+
+    def test_a_session_whose_answers_fail_one_after_another_is_replaced(self) -> None:
+        driver = talking()
+        driver.caller_says("Hi")
+        for _ in range(2):
+            driver.agent_begins()
+            driver.response_ends("failed")
+            driver.advance(2)
+        driver.agent_begins()
+        self.assertEqual(driver.response_ends("failed"), [commands.OpenModel(replace=True)])
+        done = driver.model_is_ready()
+        self.assertEqual(done[0], commands.SwitchModel())
+        self.assertEqual(done[-1], commands.Respond())
+        self.assertEqual(driver.end().counters["model_lost"], 1)
 
 
 class OurOwnEnds(SimpleTestCase):
@@ -367,6 +393,8 @@ class HandingOver(SimpleTestCase):
 class AHalfHourCall(SimpleTestCase):
     def test_it_takes_no_more_steps_than_things_happen(self) -> None:
         driver = CallDriver(max_call_seconds=1800.0).connect()
+        driver.agent_says("Hello, this is Robin.", 1440)
+        driver.advance(0)
         for frame in range(90_000):
             if frame % 500 == 0:  # every ten seconds
                 driver.caller_says("Are you open?", 0)
@@ -376,8 +404,8 @@ class AHalfHourCall(SimpleTestCase):
         driver.advance(0.1)
         self.assertEqual(driver.finish.ended_reason, "max_duration")
         self.assertEqual(len(driver.all(commands.ForwardAudio)), 90_000)
-        self.assertEqual(len(driver.finish.turns), 180)
-        self.assertEqual(len(driver.all(commands.SaveTurn)), 180)
+        self.assertEqual(len(driver.finish.turns), 181)
+        self.assertEqual(len(driver.all(commands.SaveTurn)), 181)
         # 15 events and 8 marks an exchange, a frame each 20 ms; deadlines are few
         self.assertLess(driver.steps, 90_000 + 180 * 25 + 200)
         self.assertLess(driver.ticks, 200)

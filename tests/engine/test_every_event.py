@@ -21,6 +21,7 @@ VALUES: dict[Any, Any] = {
     float: 1.0,
     float | None: None,
     bool: False,
+    bytes: b"\x55" * 160,
     events.Usage: events.Usage(),
 }
 

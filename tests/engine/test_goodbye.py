@@ -20,7 +20,7 @@ class TheAgentEndsTheCall(SimpleTestCase):
     def test_it_waits_until_the_goodbye_was_heard(self) -> None:
         driver = saying_goodbye()
         self.assertEqual(driver.all(commands.SendToolResult), [commands.SendToolResult("call_end", CALL_ENDS)])
-        self.assertEqual(driver.all(commands.Respond), [])
+        self.assertEqual(len(driver.all(commands.Respond)), 1)  # for "that is all"; none for the tool
         self.assertIs(driver.call.state, CallState.SAYING_GOODBYE)
         driver.advance(1.9)
         self.assertEqual(driver.all(commands.CloseStream), [])
@@ -73,10 +73,11 @@ class TheAgentEndsTheCall(SimpleTestCase):
     def test_a_caller_who_speaks_up_cancels_it_and_the_call_goes_on(self) -> None:
         driver = saying_goodbye()
         driver.advance(1)
-        self.assertEqual(driver.caller_starts()[0], commands.ClearPlayback())
-        self.assertIs(driver.call.state, CallState.TALKING)
+        self.assertEqual(driver.caller_starts(), [commands.ClearPlayback()])
+        self.assertIs(driver.call.state, CallState.SAYING_GOODBYE)  # perhaps that was a cough
         driver.caller_stops()
         driver.transcribed("One more thing.")
+        self.assertIs(driver.call.state, CallState.TALKING)
         driver.agent_says("Yes?", 500)
         driver.advance(9)
         self.assertFalse(driver.over)
@@ -91,8 +92,41 @@ class TheAgentEndsTheCall(SimpleTestCase):
     def test_a_wish_to_end_that_comes_after_the_caller_spoke_up_is_not_followed(self) -> None:
         driver = talking()
         driver.agent_begins("Goodbye.", 2000)
-        driver.caller_starts()
+        driver.caller_says(None)
         driver.agent_calls("end_call")
+        self.assertIs(driver.call.state, CallState.TALKING)
+
+    def test_one_that_comes_while_it_is_not_known_whether_the_caller_does_is_taken_back_with_the_rest(self) -> None:
+        for words, state in (("Wait.", CallState.TALKING), ("Mhm.", CallState.SAYING_GOODBYE)):
+            driver = talking()
+            driver.agent_begins("Goodbye.", 2000)
+            driver.caller_starts()
+            driver.agent_calls("end_call")
+            driver.advance(0.2)
+            driver.caller_stops()
+            driver.transcribed(words)
+            self.assertIs(driver.call.state, state)
+
+    def test_a_cough_does_not_cancel_it_and_the_goodbye_is_heard_to_its_end(self) -> None:
+        driver = saying_goodbye()
+        driver.advance(1)
+        driver.back_channel("")
+        driver.advance(3)
+        self.assertEqual(driver.finish.ended_reason, "agent_ended")
+        self.assertEqual(driver.finish.turns[-1].heard_text, "Goodbye.")
+
+    def test_a_sound_at_the_very_end_is_judged_before_the_call_ends(self) -> None:
+        driver = talking()
+        driver.carrier.loses_marks = True
+        driver.agent_begins()
+        driver.agent_calls("end_call")
+        driver.agent_adds("Goodbye.", 2000)
+        driver.advance(6.8)  # seven seconds are the most that a goodbye takes
+        driver.caller_starts()
+        driver.advance(0.3)
+        driver.caller_stops()
+        self.assertFalse(driver.over)
+        driver.transcribed("Wait.")
         self.assertIs(driver.call.state, CallState.TALKING)
 
     def test_a_pressed_key_cancels_it_too(self) -> None:

@@ -24,11 +24,12 @@ class Resumed(SimpleTestCase):
     def test_the_model_learns_what_was_said_before_it_says_the_sentence_that_resumes(self) -> None:
         self.assertEqual(
             [command for _, command in resumed().log],
-            [commands.RecallConversation(PAST), commands.Greet("Sorry, we were cut off.")],
+            [commands.SwitchModel(), commands.RecallConversation(PAST), commands.Say("Sorry, we were cut off.")],
         )
 
     def test_without_a_sentence_it_only_learns(self) -> None:
-        self.assertEqual([command for _, command in resumed("").log], [commands.RecallConversation(PAST)])
+        learns = [commands.SwitchModel(), commands.RecallConversation(PAST)]
+        self.assertEqual([command for _, command in resumed("").log], learns)
 
     def test_the_echo_of_the_past_is_no_turn_and_new_turns_count_on(self) -> None:
         driver = resumed()

@@ -57,25 +57,92 @@ class StatesAndMoves(SimpleTestCase):
 
 
 class OneAnswerAtATime(SimpleTestCase):
+    def asked(self, *, answers_itself: bool = False) -> Responses:
+        responses = Responses(answers_itself=answers_itself)
+        responses.want()
+        self.assertTrue(responses.may_ask(1.0))
+        return responses
+
     def test_the_end_of_another_response_does_not_end_the_active_one(self) -> None:
-        responses = Responses()
+        responses = self.asked()
         responses.started("r1")
-        responses.finished("r0")
+        responses.finished("r0", "completed", 1.0)
         self.assertEqual(responses.active, "r1")
 
-    def test_a_caller_who_stops_without_having_started_is_no_reason_to_wait(self) -> None:
-        responses = Responses()
+    def test_a_caller_who_stops_is_answered_without_having_started(self) -> None:
+        responses = Responses(answers_itself=False)
         responses.caller_stopped(1.0)
-        responses.want()
         self.assertIsNone(responses.deadline(1.0))
         self.assertTrue(responses.may_ask(1.0))
 
-    def test_a_refusal_without_a_running_answer_is_not_asked_again(self) -> None:
-        responses = Responses()
+    def test_a_model_that_answers_by_itself_is_given_its_time(self) -> None:
+        responses = Responses(answers_itself=True)
+        responses.caller_stopped(1.0)
+        self.assertFalse(responses.may_ask(9.0))  # it was not asked for anything
         responses.want()
-        responses.may_ask(1.0)
-        responses.refused(answering_already=True)
+        self.assertFalse(responses.may_ask(2.9))
+        self.assertEqual(responses.deadline(2.9), 3.0)
+        self.assertTrue(responses.may_ask(3.0))
+
+    def test_its_own_answer_fulfils_what_was_wanted(self) -> None:
+        responses = Responses(answers_itself=True)
+        responses.want()
+        responses.started("r1")
+        responses.finished("r1", "completed", 1.0)
         self.assertFalse(responses.busy)
+
+    def test_what_was_refused_is_asked_for_again_a_little_later(self) -> None:
+        for conflict in (False, True):  # the answer it conflicted with has ended meanwhile
+            responses = self.asked()
+            responses.refused(1.0, answering_already=conflict)
+            self.assertFalse(responses.may_ask(1.4))
+            self.assertEqual(responses.deadline(1.4), 1.5)
+            self.assertTrue(responses.may_ask(1.5))
+
+    def test_an_answer_that_comes_all_the_same_was_not_refused(self) -> None:
+        responses = self.asked()
+        responses.refused(1.0, answering_already=False)
+        responses.started("r1")
+        responses.finished("r1", "completed", 2.0)
+        self.assertFalse(responses.busy)
+
+    def test_but_a_wish_made_meanwhile_is_one_of_its_own(self) -> None:
+        responses = self.asked()
+        responses.refused(1.0, answering_already=False)
+        responses.want()
+        responses.started("r1")
+        responses.finished("r1", "completed", 2.0)
+        self.assertTrue(responses.may_ask(2.0))
+
+    def test_answers_that_fail_are_asked_for_again_ever_later_until_it_is_hopeless(self) -> None:
+        responses, now = self.asked(), 1.0
+        for number, wait in enumerate((0.5, 1.0, 1.5), start=1):
+            responses.started(f"r{number}")
+            responses.finished(f"r{number}", "failed", now)
+            self.assertEqual(responses.failing, number == 3)
+            self.assertFalse(responses.may_ask(now + wait - 0.1))
+            now += wait
+            self.assertTrue(responses.may_ask(now))
+        responses.started("r4")
+        responses.finished("r4", "completed", now)
+        self.assertFalse(responses.failing)
+
+    def test_a_failure_of_what_was_cut_is_none(self) -> None:
+        responses = self.asked()
+        responses.started("r1")
+        responses.cut("r1")
+        responses.finished("r1", "failed", 1.0)
+        self.assertFalse(responses.busy)
+
+    def test_another_session_owes_what_the_one_before_did_but_no_sentence(self) -> None:
+        running, own, sentence = self.asked(), Responses(answers_itself=True), Responses(answers_itself=False)
+        running.started("r1")
+        own.caller_stopped(1.0)
+        sentence.sentence_asked()
+        for responses in (self.asked(), running, own, sentence):
+            responses.model_changed()
+            self.assertIsNone(responses.active)
+            self.assertEqual(responses.may_ask(1.0), responses is not sentence)
 
 
 class AudioThatWaits(SimpleTestCase):

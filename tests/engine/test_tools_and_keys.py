@@ -1,6 +1,7 @@
 from django.test import SimpleTestCase
 
 from media.engine import commands, events
+from media.engine.config import ModelTraits
 from media.engine.toolcalls import TIMED_OUT, UNKNOWN_TOOL
 from tests.engine.driver import CallDriver, talking
 
@@ -14,6 +15,11 @@ def calling(*call_ids: str) -> CallDriver:
         driver.agent_calls("look_up", call_id, '{"day": 1}')
     driver.response_ends()
     return driver
+
+
+def asked(driver: CallDriver) -> int:
+    """How often an answer was asked for since the caller's question, which is answered by the call of the tool."""
+    return len(driver.all(commands.Respond)) - 1
 
 
 def result(call_id: str) -> events.ToolFinished:
@@ -38,7 +44,7 @@ class Tools(SimpleTestCase):
         sent = [c.tool_call_id for c in driver.send(result("c1")) if isinstance(c, commands.SendToolResult)]
         self.assertEqual(sent, ["c1", "c2"])
         self.assertEqual(driver.send(result("c3"))[1:], [commands.Respond()])
-        self.assertEqual(len(driver.all(commands.Respond)), 1)
+        self.assertEqual(asked(driver), 1)
 
     def test_no_answer_is_asked_for_while_the_response_is_running(self) -> None:
         driver = talking()
@@ -70,7 +76,7 @@ class Tools(SimpleTestCase):
         driver.send(result("c2"))
         driver.advance(4.1)
         self.assertEqual(driver.all(commands.SendToolResult)[0], commands.SendToolResult("c1", TIMED_OUT))
-        self.assertEqual(len(driver.all(commands.Respond)), 1)
+        self.assertEqual(asked(driver), 1)
         self.assertEqual(driver.send(result("c1")), [])
         driver.hang_up()
         self.assertEqual(driver.finish.counters["tool_timeouts"], 1)
@@ -91,17 +97,28 @@ class Tools(SimpleTestCase):
 
 
 class AskingForAnswers(SimpleTestCase):
-    def test_a_caller_who_is_speaking_gets_the_models_own_answer(self) -> None:
+    def test_a_caller_who_has_stopped_is_answered_at_once(self) -> None:
+        driver = talking()
+        driver.caller_starts()
+        driver.advance(1)
+        self.assertEqual(driver.caller_stops(), [commands.Respond()])
+
+    def test_a_caller_who_is_speaking_gets_one_answer_to_all_of_it(self) -> None:
         driver = calling("c1")
         driver.caller_starts()
         self.assertEqual(len(driver.send(result("c1"))), 1)
         driver.caller_stops()
+        self.assertEqual(asked(driver), 1)
         driver.agent_says("On Monday.", 400)
         driver.advance(5)
-        self.assertEqual(driver.all(commands.Respond), [])
+        self.assertEqual(asked(driver), 1)
 
-    def test_a_model_that_does_not_answer_by_itself_is_asked(self) -> None:
-        driver = calling("c1")
+    def test_a_model_that_answers_by_itself_is_only_asked_if_it_does_not(self) -> None:
+        driver = talking(traits=ModelTraits(answers_itself=True))
+        driver.caller_says("When is my appointment?")
+        driver.agent_begins()
+        driver.agent_calls("look_up", "c1")
+        driver.response_ends()
         driver.caller_starts()
         driver.send(result("c1"))
         driver.caller_stops()
@@ -125,24 +142,27 @@ class AskingForAnswers(SimpleTestCase):
         driver.send(conflict)
         driver.response_ends()
         driver.advance(5)
-        self.assertEqual(len(driver.all(commands.Greet)), 1)
+        self.assertEqual(len(driver.all(commands.Say)), 1)
         self.assertEqual(driver.all(commands.Respond), [])
 
     def test_a_second_wish_waits_for_the_answer_to_the_first(self) -> None:
         driver = talking()
         driver.caller_says("Hi")
-        driver.advance(3)  # the model does not answer
-        self.assertIn(commands.Respond(), driver.send(events.DtmfPressed("#")))
         self.assertEqual(len(driver.send(events.DtmfPressed("#"))), 1)
-        self.assertGreater(driver.call.deadline() or 0, driver.now)
-        driver.advance(5)
+        driver.advance(5)  # the model does not answer
         self.assertEqual(len(driver.all(commands.Respond)), 1)
+        driver.agent_says("Hello.", 400)
+        self.assertEqual(len(driver.all(commands.Respond)), 2)
 
-    def test_an_error_frees_the_way_for_the_next_wish(self) -> None:
+    def test_an_answer_refused_by_an_error_is_asked_for_again(self) -> None:
         driver = calling("c1")
         driver.send(result("c1"), events.ModelError("server_error", fatal=False))
-        done = driver.send(events.DtmfPressed("#"))
-        self.assertEqual(done[1:], [commands.Respond()])
+        self.assertEqual(asked(driver), 1)
+        driver.advance(0.6)
+        self.assertEqual(asked(driver), 2)
+        driver.agent_says("On Monday.", 400)
+        driver.advance(5)
+        self.assertEqual(asked(driver), 2)
 
     def test_a_benign_error_is_no_refusal(self) -> None:
         driver = calling("c1")

@@ -83,8 +83,9 @@ class FromTheModel(SimpleTestCase):
         self.check(message("conversation.item.added", item=item), events.ItemAdded("f1", ""))
 
     def test_what_the_agent_says(self) -> None:
-        self.check(of_item("output_audio.delta", delta="//8="), events.ModelAudio("r1", "i1", "//8="))
+        self.check(of_item("output_audio.delta", delta="//8="), events.ModelAudio("r1", "i1", b"\xff\xff"))
         self.check(of_item("output_audio.delta", delta=""))
+        self.check(of_item("output_audio.delta", delta="*"), events.UnknownModelEvent("response.output_audio.delta"))
         self.check(of_item("output_audio.done"), events.AgentAudioDone("r1", "i1"))
         for kind, final in (("output_audio_transcript", "transcript"), ("output_text", "text")):
             delta = of_item(f"{kind}.delta", delta="Hel", obfuscation="x")
@@ -166,9 +167,15 @@ class FromTheModel(SimpleTestCase):
 class Errors(SimpleTestCase):
     def test_only_some_end_the_session(self) -> None:
         fatal = {code for code in ERRORS if error_event(code).fatal}
-        self.assertEqual(fatal, {code for code, kind in ERRORS.items() if kind is ErrorClass.FATAL})
+        ends = (ErrorClass.REFUSED, ErrorClass.SPENT)
+        self.assertEqual(fatal, {code for code, kind in ERRORS.items() if kind in ends})
         self.assertEqual(len(fatal), 6)
         self.assertFalse(error_event("never heard of").fatal)
+
+    def test_some_would_end_the_next_one_too(self) -> None:
+        self.assertTrue(error_event("insufficient_quota").permanent)
+        self.assertFalse(error_event("session_expired").permanent)
+        self.assertFalse(error_event("server_error").permanent)
 
     def test_what_came_too_late_is_benign(self) -> None:
         self.assertTrue(error_event("response_cancel_not_active").benign)
@@ -184,10 +191,10 @@ class ToTheModel(SimpleTestCase):
     ITEM = "conversation.item.create"
     EXPECTED: typing.ClassVar[dict[commands.ModelCommand, list[dict[str, Any]]]] = {
         commands.ForwardAudio("//8="): [{"type": "input_audio_buffer.append", "audio": "//8="}],
-        commands.Greet('Hello, "Harbor" {here}.'): [
+        commands.Say('Hello, "Harbor" {here}.'): [
             {
                 "type": "response.create",
-                "response": {"instructions": openai.GREETING_INSTRUCTIONS.replace("{}", 'Hello, "Harbor" {here}.')},
+                "response": {"instructions": openai.SAY_INSTRUCTIONS.replace("{}", 'Hello, "Harbor" {here}.')},
             }
         ],
         commands.Respond(): [{"type": "response.create"}],
@@ -226,6 +233,17 @@ class ToTheModel(SimpleTestCase):
                 },
             },
         ],
+        commands.SendNote("[look_up answered: {}]"): [
+            {
+                "type": ITEM,
+                "item": {
+                    "type": "message",
+                    "role": "system",
+                    "content": [{"type": "input_text", "text": "[look_up answered: {}]"}],
+                },
+            }
+        ],
+        commands.DropItem("u1"): [{"type": "conversation.item.delete", "item_id": "u1"}],
         commands.CommitAudio(): [{"type": "input_audio_buffer.commit"}],
         commands.CloseModel(): [],
     }
@@ -248,8 +266,8 @@ class ToTheModel(SimpleTestCase):
     def test_no_command_to_the_model_is_forgotten(self) -> None:
         self.assertEqual({type(command) for command in self.EXPECTED}, set(typing.get_args(commands.ModelCommand)))
 
-    def test_a_greeting_is_quoted_word_for_word(self) -> None:
-        (text,) = openai.encode(commands.Greet("Grüezi, hier ist «Robin»."))
+    def test_a_sentence_is_quoted_word_for_word(self) -> None:
+        (text,) = openai.encode(commands.Say("Grüezi, hier ist «Robin»."))
         self.assertIn('"Grüezi, hier ist «Robin»."', json.loads(text)["response"]["instructions"])
 
     def test_audio_cannot_break_out_of_its_message(self) -> None:
@@ -280,7 +298,13 @@ class ToTheModel(SimpleTestCase):
                 "input": {
                     "format": mu_law,
                     "transcription": {"model": "gpt-transcribe", "language": "de"},
-                    "turn_detection": {"type": "server_vad", "threshold": 0.5, "silence_duration_ms": 500},
+                    "turn_detection": {
+                        "type": "server_vad",
+                        "threshold": 0.5,
+                        "silence_duration_ms": 500,
+                        "create_response": False,
+                        "interrupt_response": False,
+                    },
                 },
                 "output": {"format": mu_law, "voice": "marin"},
             },
@@ -290,6 +314,11 @@ class ToTheModel(SimpleTestCase):
             "tool_choice": "auto",
         }
         self.assertEqual(session, expected)
+
+    def test_when_to_answer_is_never_left_to_the_server(self) -> None:
+        detection = self.configured(turn_detection={"type": "semantic_vad", "create_response": True})
+        wanted = {"type": "semantic_vad", "create_response": False, "interrupt_response": False}
+        self.assertEqual(detection["audio"]["input"]["turn_detection"], wanted)
 
     def test_without_a_language_the_transcription_finds_it_out(self) -> None:
         transcription = self.configured(language="", tools=[])["audio"]["input"]["transcription"]

@@ -91,7 +91,7 @@ class FromTwilio(SimpleTestCase):
 
 class ToTwilio(SimpleTestCase):
     EXPECTED: typing.ClassVar[dict[commands.PlayAudio | commands.SendMark | commands.ClearPlayback, object]] = {
-        commands.PlayAudio("//8="): {"event": "media", "streamSid": "MZ1", "media": {"payload": "//8="}},
+        commands.PlayAudio(b"\xff\xff"): {"event": "media", "streamSid": "MZ1", "media": {"payload": "//8="}},
         commands.SendMark("m7"): {"event": "mark", "streamSid": "MZ1", "mark": {"name": "m7"}},
         commands.ClearPlayback(): {"event": "clear", "streamSid": "MZ1"},
     }
