@@ -60,6 +60,7 @@ def main() -> int:
         results = stage.judged(rig, playing, ledgers)
         if any(result.faults for result in results) and chosen.verbose:
             say(stage.logs(rig))
+            say(report.details(results))
     say("\n" + report.table(results))
     say(report.faults(results))
     say(report.summary(results))

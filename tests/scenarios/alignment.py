@@ -93,7 +93,7 @@ def align(sentences: Sequence[Sentence], pieces: Sequence[bytes], own: Mapping[s
                 at = place + _own(rest.own, which, clips[which], offset, piece, place, number)
                 continue
             sentence = sentences[which]
-            if sentence.heard_bytes:
+            if _sound(sentence.audio[: sentence.heard_bytes]):  # silence before its first word may be anybody's
                 sentence.jumps.append(offset - sentence.heard_bytes)
             sentence.heard_bytes, current, at = offset, which, place
     return rest

@@ -38,8 +38,8 @@ def _row(evidence: Evidence) -> list[str]:
     """The call as it stands in the database."""
     row, expect = evidence.row, evidence.part.scenario.expect
     if row is None:
-        return ["the call has no complete row"]
-    found = []
+        return ["the call has no row"]
+    found = [] if row.is_complete else [f"the row is not complete: {len(evidence.turns)} of {row.expected_turns} turns"]
     if (row.status, row.ended_reason) != (expect.status, expect.ended_reason):
         found.append(f"it is {row.status}, {row.ended_reason}; not {expect.status}, {expect.ended_reason}")
     if (

@@ -70,6 +70,45 @@ def faults(results: Sequence[Result]) -> str:
     return "\n".join(f"{result.part.name}: {line}" for result in results for line in result.faults)
 
 
+def details(results: Sequence[Result]) -> str:
+    """What was said and heard in the calls that went wrong, to find out why."""
+    lines = []
+    for result in results:
+        if not result.faults or result.evidence is None:
+            continue
+        evidence = result.evidence
+        lines.append(f"--- {result.part.name}, {evidence.ledger.call_sid}, counters {_counters(evidence)}")
+        for one in evidence.heard:
+            cut = "" if one.truncated_at_ms is None else f", truncated at {one.truncated_at_ms}"
+            jumps = f", jumps {[jump / 8 for jump in one.jumps]}" if one.jumps else ""
+            lines.append(f"  said {one.text[:60]!r}: heard {one.heard_ms:.0f} of {one.generated_ms:.0f} ms{cut}{jumps}")
+        lines += [f"  own {one.key}: heard {one.heard_bytes / 8:.0f} ms" for one in evidence.rest.own]
+        lines += [
+            f"  turn {turn.turn_index}: {turn.user_text!r} / {turn.bot_reply!r}, {turn.heard_ms} ms {turn.heard_text!r}"
+            for turn in evidence.turns
+        ]
+        for stream in evidence.ledger.streams:
+            lines += [
+                f"  heard {piece.start_ms:.0f} for {len(piece.audio) / 8:.0f} ms, clear {piece.clear}"
+                for piece in stream.heard
+            ]
+            lines += [f"  caller {said.start_ms:.0f} to {said.speech_end_ms} {said.clip}" for said in stream.utterances]
+            lines += [f"  clear at {clear.at_ms:.0f}" for clear in stream.clears]
+        lines += [
+            f"  model {fact['at'] % 1000:.2f} {_short(fact)}" for fact in evidence.facts if fact["fact"] != "updated"
+        ]
+    return "\n".join(lines)
+
+
+def _counters(evidence: Evidence) -> object:
+    return getattr(evidence.row, "counters", None)
+
+
+def _short(fact: dict[str, object]) -> str:
+    left_out = ("n", "at", "session_id", "usage", "client_events", "audio_sha256", "output_audio_sha256", "headers")
+    return str({name: value for name, value in fact.items() if name not in left_out})
+
+
 def summary(results: Sequence[Result]) -> str:
     """The figures over all calls."""
     evidence = [result.evidence for result in results if result.evidence is not None]

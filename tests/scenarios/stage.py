@@ -118,7 +118,7 @@ def judged(rig: Rig, parts: list[Part], ledgers: list[CallLedger | Exception]) -
         if not isinstance(ledger, CallLedger):
             results.append(Result(part, [str(ledger) or repr(ledger)]))
             continue
-        row = CallLog.objects.filter(call_sid=ledger.call_sid, is_complete=True).first()
+        row = CallLog.objects.filter(call_sid=ledger.call_sid).first()
         turns = list(row.turns.order_by("turn_index")) if row else []
         ids = _ids(ledger, facts, part)
         mine = [fact for fact in facts if fact["session_id"] in ids]

@@ -21,6 +21,11 @@ class WhatWasHeard(SimpleTestCase):
         self.assertEqual(align(said, [PARKING + HOURS, PARKING]).strange, 0)
         self.assertTrue(all(one.is_whole and not one.jumps for one in said))
 
+    def test_silence_before_a_word_is_nobodys(self) -> None:
+        said = [sentence(PARKING), sentence(HOURS)]
+        align(said, [PARKING + b"\xff" * 1600, HOURS])
+        self.assertEqual([(one.is_whole, one.jumps) for one in said], [(True, []), (True, [])])
+
     def test_a_cut_to_the_byte(self) -> None:
         said = [sentence(PARKING, cut_at=2500), sentence(HOURS)]
         align(said, [PARKING[:20123], HOURS])
