@@ -8,18 +8,20 @@ that one 10 s after the socket closed, and late transcripts may still be on thei
 from __future__ import annotations
 
 import asyncio
-import functools
-import json
+import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Protocol, assert_never
 
 import structlog
+from django.conf import settings
 
+from businesses.sentences import sentence
 from businesses.snapshots import AgentSnapshot
-from calls import live_calls, streams
+from calls import live_calls, model_health, streams
 from calls.history import PastTurn
-from calls.phrases import phrase
 from media import live, tools
+from media.engine.back_channels import back_channels
 from media.engine.call import Call
 from media.engine.commands import (
     CancelResponse,
@@ -28,25 +30,30 @@ from media.engine.commands import (
     CloseStream,
     Command,
     CommitAudio,
+    DropItem,
     FinishCall,
     ForwardAudio,
-    Greet,
+    OpenModel,
     PlayAudio,
     RecallConversation,
     Respond,
     RunTool,
     SaveTurn,
+    Say,
     SendMark,
+    SendNote,
     SendToolResult,
     SendUserText,
+    SwitchModel,
     TruncateItem,
 )
-from media.engine.config import CallConfig, PastItem
+from media.engine.config import CallConfig, Clip, PastItem
 from media.engine.events import (
     CallCompleted,
     CarrierClosed,
     Event,
     ModelClosed,
+    ModelError,
     ModelReady,
     StreamStarted,
     StreamStopped,
@@ -77,11 +84,24 @@ def call_config(
     agent: AgentSnapshot, model: SpeechModel, *, stream_number: int = 0, past: Sequence[PastTurn] = ()
 ) -> CallConfig:
     """`past`: what was said in the call before this stream; then the agent does not greet, but resumes."""
+    clips = {key: Clip(clip.text, clip.audio) for key, clip in agent.clips.items()}
+    if past:
+        clips.pop("greeting", None)
+        if "resumed" in clips:
+            clips["greeting"] = clips["resumed"]
     return CallConfig(
-        greeting=phrase("resumed", agent.language) if past else agent.greeting,
+        greeting=sentence("resumed", agent.language) if past else agent.greeting,
+        clips=clips,
+        sentences={key: sentence(key, agent.language) for key in ("still_there", "silence_goodbye", "wrap_up")},
+        back_channels=back_channels(agent.language),
+        caller_speaks_first=agent.caller_speaks_first,
+        protected_greeting_seconds=0.0 if past else agent.protected_greeting_ms / 1000,
+        silence_seconds=float(agent.silence_seconds),
+        dead_air_seconds=settings.DEAD_AIR_SECONDS,
+        ahead_seconds=settings.AUDIO_AHEAD_SECONDS,
         first_turn_index=streams.first_index(stream_number),
         past=past_items(past),
-        tools=tools.specs(agent.tools),
+        tools=tools.specs(agent),
         traits=model.traits(agent),
         max_call_seconds=float(agent.max_call_seconds),
     )
@@ -116,9 +136,15 @@ class CallBridge:
         self._record = record
         self._call = Call(config, self._loop.time())
         self._log = log.bind(call_sid=record.call_sid)
+        self._current: ModelSession | None = None  # carries the conversation
+        self._fresh: ModelSession | None = None  # is to take over
+        self._sessions: dict[ModelSession, asyncio.Task[None]] = {}
+        self._session_tasks: set[asyncio.Task[None]] = set()
+        self._has_model = asyncio.Event()
         self._model_outbox = ModelOutbox()
         self._carrier_outbox = CarrierOutbox()
         self._stream_sid = ""  # empty until an authorised `start` came
+        self._caller: Caller | None = None  # known from then on, too
         self._stream_lost = False
         self._over = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -145,6 +171,7 @@ class CallBridge:
     def start(self, caller: Caller, stream_sid: str) -> None:
         """The carrier's `start`, authorised: from now on the call is recorded and may speak."""
         self._stream_sid = stream_sid
+        self._caller = caller
         self._record.start(caller, stream_sid, self._loop.time())
         self.feed(StreamStarted(stream_sid))
 
@@ -156,6 +183,8 @@ class CallBridge:
         match event:
             case ModelReady():
                 self._record.model_session_id = event.session_id
+                if event.expires_at is not None:
+                    event = replace(event, expires_at=now + event.expires_at - time.time())
             case StreamStopped() | CarrierClosed() | CallCompleted():
                 self._record.stream_ended(now)
             case _:
@@ -210,10 +239,18 @@ class CallBridge:
 
     def _perform(self, command: Command, now: float) -> None:
         match command:
-            case ForwardAudio() | Greet() | RecallConversation() | Respond() | CancelResponse() | TruncateItem():
+            case ForwardAudio() | Say() | RecallConversation() | Respond() | CancelResponse() | TruncateItem():
                 self._model_outbox.put(command)
-            case SendToolResult() | SendUserText() | CommitAudio() | CloseModel():
+            case SendToolResult() | SendUserText() | SendNote() | DropItem() | CommitAudio() | CloseModel():
                 self._model_outbox.put(command)
+            case OpenModel():
+                if command.replace:
+                    self._let_go_of_the_model()
+                self._open_session()
+            case SwitchModel():
+                self._let_go_of_the_model()
+                self._current, self._fresh = self._fresh, None
+                self._has_model.set()
             case PlayAudio() | SendMark() | ClearPlayback():
                 if not self._carrier_outbox.put(command) and not self._stream_lost:
                     self._give_up_stream()
@@ -260,6 +297,7 @@ class CallBridge:
         if not self._over.is_set():
             self._carrier_outbox.put(CloseStream())
             self._model_outbox.put(CloseModel())
+            self._has_model.set()
             self._over.set()
 
     # --- Tasks ---------------------------------------------------------------------------------------------
@@ -267,15 +305,17 @@ class CallBridge:
     async def _run(self) -> None:
         """Supervise the call's tasks until it is over; whatever happens, the record is finished."""
         carrier = asyncio.create_task(self._guard(self._write_to_carrier, CarrierClosed()))
-        model = asyncio.create_task(self._guard(self._talk_with_model, ModelClosed("internal_error")))
+        model = asyncio.create_task(self._guard(self._write_to_model, ModelClosed("internal_error")))
+        self._open_session()
         try:
             await self._over.wait()
-            await asyncio.wait({carrier, model}, timeout=LAST_WORDS_SECONDS)
+            # A tool that is at work gets this time, too: what it has done is to be in the record.
+            await asyncio.wait({carrier, model, *self._tool_tasks}, timeout=LAST_WORDS_SECONDS)
         finally:
             if not self._over.is_set():  # cancelled: the event loop is going away
                 self._abandon()
             self._set_timer()
-            await _cancel({carrier, model, *self._tool_tasks})
+            await _cancel({carrier, model, *self._tool_tasks, *self._session_tasks})
             live.calls.remove(self)
 
     async def _guard(self, work: Callable[[], Awaitable[None]], lost: Event) -> None:
@@ -294,32 +334,84 @@ class CallBridge:
                 return
             await self._carrier.send_text(wire.encode(command, self._stream_sid))
 
-    async def _talk_with_model(self) -> None:
+    # --- The model's sessions ------------------------------------------------------------------------------
+
+    def _open_session(self) -> None:
+        task = asyncio.create_task(self._carry_session(), name=f"model session of {self.call_sid}")
+        self._session_tasks.add(task)
+        task.add_done_callback(self._session_tasks.discard)
+
+    def _let_go_of_the_model(self) -> None:
+        """The present session is of no more use: nobody listens to it any more. What waits to be sent was meant for
+        it, but for the caller's audio, which the next one is to hear."""
+        if self._current is not None:
+            self._sessions[self._current].cancel()
+            self._current = None
+            self._has_model.clear()
+        self._model_outbox.keep_audio_only()
+
+    async def _carry_session(self) -> None:
+        """Open a session, pass on what it says while it is of interest, and close it."""
         try:
             session = await self._model.open(self._agent)
         except ModelUnavailable as refusal:
             self._log.error("model_unavailable", code=refusal.code, permanent=refusal.permanent)
-            self.feed(ModelClosed(refusal.code))
+            model_health.note_failure(self._agent.model, self._loop.time(), permanent=refusal.permanent)
+            self.feed(ModelClosed(refusal.code, permanent=refusal.permanent, fresh=True))
             return
-        write = functools.partial(self._write_to_model, session)
-        writer = asyncio.create_task(self._guard(write, ModelClosed("internal_error")))
+        except Exception:  # noqa: BLE001 - the edge of a task
+            self._log.exception("call_task_died", lost="ModelClosed")
+            self.feed(ModelClosed("internal_error", fresh=True))
+            return
+        task = asyncio.current_task()
+        assert task is not None
+        self._sessions[session] = task
+        self._fresh = session
         try:
             async for events in session.events():
                 for event in events:
-                    self.feed(event)
+                    self._model_says(session, event)
+        except Exception:  # noqa: BLE001 - the edge of a task
+            self._log.exception("call_task_died", lost="ModelClosed")
+            self._model_says(session, ModelClosed("internal_error"))
         finally:
-            await _cancel({writer})
+            del self._sessions[session]
             await session.close()
 
-    async def _write_to_model(self, session: ModelSession) -> None:
-        try:
-            while True:
-                command = await self._model_outbox.get()
+    def _model_says(self, session: ModelSession, event: Event) -> None:
+        if session is self._current:
+            if isinstance(event, ModelClosed) and event.code not in ("", "closed_1000"):
+                self._log.warning("model_lost", code=event.code)
+            self.feed(event)
+        elif session is self._fresh:  # until it takes over only two things are of interest: it can, or it will never
+            if isinstance(event, ModelReady):
+                model_health.note_success(self._agent.model)
+                self.feed(event)
+            elif isinstance(event, ModelClosed) or (isinstance(event, ModelError) and event.fatal):
+                self._fresh = None
+                model_health.note_failure(self._agent.model, self._loop.time(), permanent=event.permanent)
+                self._log.error("model_unavailable", code=event.code, permanent=event.permanent)
+                self.feed(ModelClosed(event.code, permanent=event.permanent, fresh=True))
+
+    async def _write_to_model(self) -> None:
+        while True:
+            await self._has_model.wait()
+            if self._current is None:
+                return  # the call is over, and has no model that could be told
+            command = await self._model_outbox.get()
+            session = self._current
+            if isinstance(command, CloseModel):
+                if session is not None:
+                    await session.close()
+                return
+            if session is None:  # let go of while this waited: what is sent next is the next one's
+                self._model_outbox.put_back(command)
+                continue
+            try:
                 await session.perform(command)
-                if isinstance(command, CloseModel):
-                    return
-        except ModelUnavailable as gone:
-            self.feed(ModelClosed(gone.code))
+            except ModelUnavailable as gone:
+                if session is self._current:
+                    self.feed(ModelClosed(gone.code))
 
     # --- Tools ---------------------------------------------------------------------------------------------
 
@@ -329,20 +421,23 @@ class CallBridge:
         task.add_done_callback(self._tool_tasks.discard)
 
     async def _run_tool(self, command: RunTool) -> None:
-        """Run a tool and tell the engine what came out; every failure becomes an answer the model can act on."""
-        try:
-            async with asyncio.timeout(command.timeout_seconds):
-                output = await tools.run(command.name, command.arguments)
-        except TimeoutError:
-            self._log.warning("tool_timed_out", tool=command.name)
-            output = {"error": "timeout"}
-        except tools.ToolRefused as refusal:
-            self._log.warning("tool_refused", tool=command.name, reason=refusal.reason)
-            output = {"error": refusal.reason}
-        except Exception:  # noqa: BLE001 - the edge of a task
-            self._log.exception("tool_failed", tool=command.name)
-            output = {"error": "failed"}
-        self.feed(ToolFinished(command.tool_call_id, json.dumps(output, ensure_ascii=False)))
+        """Run a tool; tell the record and the engine what came out. Whether anybody still listens makes no difference:
+        what was asked for is done, and recorded. One that is cancelled with the call stays unfinished in the record."""
+        started = self._loop.time()
+        self._record.tool_started(command.tool_call_id, command.name, command.arguments, started)
+        context = tools.ToolContext(
+            call_sid=self.call_sid,
+            business_id=self._agent.business_id,
+            tool_call_id=command.tool_call_id,
+            from_number=self._caller.from_number if self._caller is not None else "",
+            to_number=self._caller.to_number if self._caller is not None else "",
+            agent=self._agent,
+            record=self._record,
+            now=started,
+        )
+        output, state = await tools.answer(command.name, command.arguments, context, command.timeout_seconds)
+        self._record.tool_finished(command.tool_call_id, output, state, self._loop.time())
+        self.feed(ToolFinished(command.tool_call_id, output))
 
 
 async def _cancel(tasks: set[asyncio.Task[None]]) -> None:

@@ -10,6 +10,7 @@ import structlog
 from asgiref.typing import ASGIReceiveCallable, ASGISendCallable
 from autobahn.exception import Disconnected
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.conf import settings
 
 from businesses.snapshots import AgentSnapshot
 from calls.admission import get_admission
@@ -121,6 +122,7 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
             agent_version_id=agent.version_id,
             opened_at=asyncio.get_running_loop().time(),
             stream_number=self.ticket.stream_number,
+            model=agent.model or settings.OPENAI_REALTIME_MODEL,
         )
         config = call_config(agent, model, stream_number=self.ticket.stream_number, past=past)
         return CallBridge(agent=agent, config=config, model=model, carrier=self, record=record)

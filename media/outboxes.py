@@ -44,6 +44,15 @@ class ModelOutbox:
             self._audio_ms -= audio_ms(command.payload)
         return command
 
+    def put_back(self, command: ModelCommand) -> None:
+        """Of what was taken out and could not be sent only the caller's audio still counts."""
+        if isinstance(command, ForwardAudio):
+            self._audio_ms += audio_ms(command.payload)
+            self._waiting.appendleft(command)
+
+    def keep_audio_only(self) -> None:
+        self._waiting = deque(command for command in self._waiting if isinstance(command, ForwardAudio))
+
     def _drop_oldest_audio(self) -> None:
         for index, command in enumerate(self._waiting):
             if isinstance(command, ForwardAudio):
@@ -56,7 +65,7 @@ class ModelOutbox:
 class CarrierOutbox:
     """Commands for the carrier, at most `max_commands`; a socket that takes no more is a lost stream."""
 
-    def __init__(self, max_commands: int = 3000) -> None:
+    def __init__(self, max_commands: int = 500) -> None:
         self._max_commands = max_commands
         self._waiting: deque[CarrierCommand] = deque()
         self._filled = asyncio.Event()

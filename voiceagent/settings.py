@@ -68,6 +68,18 @@ RENDER_CLIPS = env.bool("RENDER_CLIPS", default=True)
 SPEECH_PRICES_FILE = env.str("SPEECH_PRICES_FILE", default="")
 SPEECH_PRICES = prices.table(SPEECH_PRICES_FILE)
 
+# --- How a call sounds -----------------------------------------------------------------------------------------
+# A caller who waits for an answer: after so many seconds something fills the silence, another session of the model is
+# opened, the call goes to a person.
+DEAD_AIR_SECONDS = tuple(env.list("DEAD_AIR_SECONDS", cast=float, default=[2.5, 4.5, 7.5]))
+AUDIO_AHEAD_SECONDS = env.float("AUDIO_AHEAD_SECONDS", default=2.0)  # the agent's audio is sent so far ahead of playback
+
+# --- Tools that agents ask over HTTP (docs/tools.md) ----------------------------------------------------------
+# The hosts that they may ask: nothing, until somebody names one.
+HTTP_TOOL_HOSTS = [host.strip().lower() for host in env.list("HTTP_TOOL_HOSTS", default=[])]
+# For tests and demonstrations: hosts on that list may be addresses of this machine, and are asked without TLS.
+HTTP_TOOLS_ALLOW_LOCAL = env.bool("HTTP_TOOLS_ALLOW_LOCAL", default=False)
+
 # --- Storage and jobs ----------------------------------------------------------------------------------------
 REDIS_URL = env.str("REDIS_URL", default="")
 EMBEDDED_REDIS = not REDIS_URL

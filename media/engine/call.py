@@ -17,6 +17,8 @@ from media.engine.commands import CloseModel, CloseStream, Command, CommitAudio,
 from media.engine.config import CallConfig
 from media.engine.conversation import Conversation, RecordEvent
 from media.engine.deadlines import Deadline, Deadlines
+from media.engine.idle import Step
+from media.engine.link import ModelLink
 from media.engine.states import CallState, Move
 
 # What a call's status is when its stream ends without the call: it may go on in another one, or with a person. Its end
@@ -31,18 +33,20 @@ class Call:
 
     def __init__(self, config: CallConfig, now: float) -> None:
         self.state = states.INITIAL
-        self._live = False  # kept beside the state because every frame asks for it
+        self._forwards = False  # live, with a model that hears: kept beside because every frame asks for it
         self._config = config
         self._counters: Counter[str] = Counter()
         self._deadlines = Deadlines()
         self._deadlines.set(Deadline.START, now + config.start_timeout_seconds)
-        self._deadlines.set(Deadline.MODEL_READY, now + config.model_ready_timeout_seconds)
+        self._link = ModelLink(config, self._deadlines, now)
         self._conversation = Conversation(config, self._deadlines, self._counters)
+        self._caller_audio = self._conversation.floor.caller_audio
         self._waiting_audio = WaitingAudio()
         self._last_frame = now
         self._started = False
-        self._model_gone = False
+        self._wraps_up = False  # the longest call is nearly reached, and the agent has not said so
         self._status = ""
+        self._goodbye = ("", "")  # status and reason of a call that ends with the last words on the line
         self.ended_reason = ""  # public like `state`: what comes after the stream depends on it, before FinishCall
 
     def deadline(self) -> float | None:
@@ -53,9 +57,10 @@ class Call:
         """Take one event; return what is to be done about it."""
         if isinstance(event, events.CallerAudio):  # 50 times a second in every call: first, and cheap
             self._last_frame = now
-            if self._live:
+            if self._forwards:
+                self._caller_audio.append(event.payload)
                 return [ForwardAudio(event.payload)]
-            return self._audio_too_early_or_late(event)
+            return self._audio_without_model(event)
         if self.state is CallState.OVER:
             return []
         if isinstance(event, events.ConversationEvent):
@@ -75,6 +80,14 @@ class Call:
             commands += self._expired(name, now)
         return commands
 
+    @property
+    def _live(self) -> bool:
+        return self.state in states.LIVE
+
+    @property
+    def _given_up(self) -> bool:
+        return self._goodbye[0] == GOES_ON
+
     # --- Events, by where they come from --------------------------------------------------------------------
 
     def _stream_event(self, event: events.StreamEvent, now: float) -> list[Command]:
@@ -92,7 +105,7 @@ class Call:
             case events.StreamStopped():
                 return self._stream_gone("completed", "caller_hung_up", now)
             case events.CarrierClosed() if self.state is CallState.SAYING_GOODBYE:
-                return self._stream_gone("completed", "agent_ended", now)
+                return self._stream_gone(*self._goodbye, now)
             case events.CarrierClosed():
                 return self._stream_gone(GOES_ON, "stream_lost", now)
             case events.CallCompleted():
@@ -106,17 +119,16 @@ class Call:
     def _session_event(self, event: events.SessionEvent, now: float) -> list[Command]:
         match event:
             case events.ModelReady():
-                return self._model_ready(now)
+                return self._model_ready(event, now)
             case events.ModelError():
                 self._count_error(event.code)
                 if event.fatal:
-                    return self._model_failed(now)
+                    return self._model_lost(fresh=False, permanent=event.permanent, now=now)
                 if not event.benign:
-                    self._conversation.responses.refused(answering_already=event.answering_already)
+                    self._conversation.responses.refused(now, answering_already=event.answering_already)
                 return self._follow_up(now)
             case events.ModelClosed():
-                self._model_gone = True
-                return self._model_failed(now)
+                return self._model_lost(fresh=event.fresh, permanent=event.permanent, now=now)
             case events.UnknownModelEvent():
                 self._counters["unknown_model_events"] += 1
                 return []
@@ -144,16 +156,14 @@ class Call:
             if isinstance(event, RecordEvent):
                 self._conversation.record(event, now)
             return self._finish_if_settled(now)
-        if not self._live:
+        if not self._live or not self._link.up:
             return self._unexpected()
-        if isinstance(event, events.CallerSpeechStarted):
-            self._cancel_goodbye()
         ending = isinstance(event, events.ToolCalled) and self._conversation.asks_to_end(event)
         commands = self._conversation.receive(event, now)
         if isinstance(event, events.ModelAudio | events.AgentTextDelta):
             return commands  # many of them, and they settle nothing
         if ending:
-            self._begin_goodbye(now)
+            self._begin_goodbye("completed", "agent_ended", now)
         return commands + self._follow_up(now)
 
     # --- Opening --------------------------------------------------------------------------------------------
@@ -164,26 +174,33 @@ class Call:
         self._move(Move.STREAM_STARTED)
         self._started = True
         self._last_frame = now
+        longest = self._config.max_call_seconds
         self._deadlines.drop(Deadline.START)
         self._deadlines.set(Deadline.MEDIA, now + self._config.media_timeout_seconds)
-        self._deadlines.set(Deadline.MAX_DURATION, now + self._config.max_call_seconds)
-        return self._begin_if_open()
+        self._deadlines.set(Deadline.MAX_DURATION, now + longest)
+        self._deadlines.set(Deadline.WRAP_UP, now + max(longest / 2, longest - self._config.wrap_up_seconds))
+        commands = self._conversation.greet_early(now)
+        if self._live:
+            commands += self._model_takes_over(now)
+        return commands + self._follow_up(now)
 
-    def _model_ready(self, now: float) -> list[Command]:
-        if Move.MODEL_READY not in states.MOVES[self.state]:
+    def _model_ready(self, event: events.ModelReady, now: float) -> list[Command]:
+        if self.state is CallState.SETTLING or not self._link.opening:
             return self._unexpected()
-        self._move(Move.MODEL_READY)
-        self._deadlines.drop(Deadline.MODEL_READY)
-        return self._begin_if_open()
+        self._link.ready(event.expires_at)
+        if Move.MODEL_READY in states.MOVES[self.state]:
+            self._move(Move.MODEL_READY)
+            switch = self._link.switch(now)
+            return switch if not self._live else switch + self._model_takes_over(now) + self._follow_up(now)
+        return self._follow_up(now)
 
-    def _begin_if_open(self) -> list[Command]:
-        if self.state is not CallState.TALKING:
-            return []
+    def _model_takes_over(self, now: float) -> list[Command]:
+        self._look_whether_it_hears()
         waiting = [ForwardAudio(payload) for payload in self._waiting_audio.release()]
-        return [*self._conversation.begin(), *waiting]
+        return [*self._conversation.model_up(now), *waiting]
 
-    def _audio_too_early_or_late(self, event: events.CallerAudio) -> list[Command]:
-        if self.state is CallState.STREAM_OPEN:
+    def _audio_without_model(self, event: events.CallerAudio) -> list[Command]:
+        if self.state is CallState.STREAM_OPEN or self._live:
             self._counters["dropped_frames"] += self._waiting_audio.keep(event.payload)
         elif self.state is CallState.SETTLING:
             self._counters["frames_after_end"] += 1
@@ -191,83 +208,152 @@ class Call:
             self._counters["dropped_frames"] += 1
         return []
 
+    # --- Losing the model -----------------------------------------------------------------------------------
+
+    def _model_lost(self, *, fresh: bool, permanent: bool, now: float) -> list[Command]:
+        if self.state is CallState.SETTLING:
+            return [] if fresh else self._finish(now)
+        if self._given_up:
+            return []
+        was_up = self._link.up
+        commands = self._link.lost(fresh=fresh, permanent=permanent, now=now)
+        if self._link.refused and not self._link.up:
+            return self._give_up("model_refused", now)
+        return self._without_model(was_up, commands, now)
+
+    def _replace_model(self, now: float) -> list[Command]:
+        return self._without_model(self._link.up, self._link.replace(now), now)
+
+    def _without_model(self, was_up: bool, commands: list[Command], now: float) -> list[Command]:
+        lost = was_up and not self._link.up
+        if lost and self.state is CallState.MODEL_OPEN:
+            self._move(Move.MODEL_LOST)
+        elif lost and self._live:
+            self._counters["model_lost"] += 1
+            self._look_whether_it_hears()
+            commands = commands + self._conversation.model_down(now)
+        return commands + self._follow_up(now)
+
+    def _give_up(self, reason: str, now: float) -> list[Command]:
+        """The call goes to a person; with an apology, if there is one to be played without the model."""
+        apology = self._config.clips.get("apology")
+        if self.state is not CallState.TALKING or apology is None:
+            return self._end(GOES_ON, reason, now, settle=False)
+        was_up = self._link.up
+        self._link.give_up()
+        self._look_whether_it_hears()
+        commands = self._conversation.model_down(now) if was_up else []
+        commands += self._conversation.silence_agent(now)
+        self._begin_goodbye(GOES_ON, reason, now)
+        return commands + self._conversation.say("apology", now) + self._follow_up(now)
+
+    def _look_whether_it_hears(self) -> None:
+        self._forwards = self._live and self._link.up
+
     # --- Saying goodbye -------------------------------------------------------------------------------------
 
-    def _begin_goodbye(self, now: float) -> None:
+    def _begin_goodbye(self, status: str, reason: str, now: float) -> None:
         if self.state is CallState.TALKING:
             self._move(Move.AGENT_ENDS)
+            self._goodbye = (status, reason)
             self._deadlines.set(Deadline.GOODBYE, now + THINKING_SECONDS + self._config.goodbye_slack_seconds)
 
     def _cancel_goodbye(self) -> None:
-        if self.state is CallState.SAYING_GOODBYE:
+        if self.state is CallState.SAYING_GOODBYE and not self._given_up:
             self._move(Move.CALLER_SPOKE_UP)
+            self._goodbye = ("", "")
             self._deadlines.drop(Deadline.GOODBYE)
             self._counters["goodbyes_cancelled"] += 1
 
     def _goodbye_overdue(self, now: float) -> list[Command]:
-        """Audio that is left may still be played; nothing else is waited for any longer."""
-        audio_left = self._conversation.playback.deadline()
-        if audio_left is not None and audio_left > now:
-            self._deadlines.set(Deadline.GOODBYE, audio_left)
+        """Audio that is left may still be played, and a sound of the caller judged; nothing else is waited for."""
+        later = self._conversation.last_words_until(now)
+        if later is not None:
+            self._deadlines.set(Deadline.GOODBYE, later)
             return []
-        return self._end("completed", "agent_ended", now)
+        return self._end(*self._goodbye, now)
 
     def _follow_up(self, now: float) -> list[Command]:
         if not self._live:
             return []
-        commands = self._conversation.follow_up(now)
+        commands: list[Command] = []
+        pause = self._conversation.nobody_speaks(now) and not self._conversation.text_owed
+        if self._link.may_switch(pause=pause) and not self._given_up:
+            commands += self._link.switch(now)
+            self._counters["model_renewals"] += 1
+            commands += self._model_takes_over(now)
+        commands += self._conversation.follow_up(now)
+        if self._conversation.floor.take_caller_spoke():
+            self._cancel_goodbye()
+        if self._conversation.responses.failing and self._link.up:
+            commands += self._replace_model(now)
         if self.state is CallState.SAYING_GOODBYE:
-            if self._conversation.quiet:
-                commands += self._end("completed", "agent_ended", now)
-        elif Deadline.HAND_OVER in self._deadlines and self._nobody_speaks(now):
+            if self._conversation.quiet or (self._given_up and not self._conversation.playback.busy):
+                commands += self._end(*self._goodbye, now)
+        elif Deadline.HAND_OVER in self._deadlines and self._conversation.nobody_speaks(now):
             commands += self._hand_over(now)
+        elif self._wraps_up and self._conversation.nobody_speaks(now):
+            self._wraps_up = False
+            commands += self._conversation.say("wrap_up", now) + self._conversation.follow_up(now)
         return commands
 
     # --- Handing over ---------------------------------------------------------------------------------------
 
-    def _nobody_speaks(self, now: float) -> bool:
-        """Is this a moment at which nothing is lost: nothing said half, no answer on its way, no key waiting?"""
-        answer_expected = self._conversation.responses.expected(now)
-        return self._conversation.quiet and not answer_expected and Deadline.KEYPAD not in self._deadlines
-
     def _hand_over(self, now: float) -> list[Command]:
         """Our stream ends and the call goes on elsewhere, but for one that the agent is about to end anyway."""
         if self.state is CallState.SAYING_GOODBYE:
-            return self._end("completed", "agent_ended", now)
+            return self._end(*self._goodbye, now)
         return self._end(GOES_ON, "server_stopped", now)
 
     # --- Time -----------------------------------------------------------------------------------------------
 
     def _expired(self, name: Deadline, now: float) -> list[Command]:
-        conversation = self._conversation
         match name:
             case Deadline.START:
                 return self._end(GOES_ON, "never_connected", now)
             case Deadline.MODEL_READY:
-                return self._model_failed(now)
+                return self._give_up("model_failed", now)
+            case Deadline.MODEL_RETRY:
+                return self._link.retry()
+            case Deadline.RENEWAL:
+                return self._link.renew()
             case Deadline.MAX_DURATION:
                 return self._end("completed", "max_duration", now)
             case Deadline.MEDIA:
                 return self._media_overdue(now)
-            case Deadline.PLAYBACK:
-                return conversation.playback_overdue(now) + self._follow_up(now)
-            case Deadline.TRANSCRIPT:
-                conversation.transcripts_overdue(now)
-                return self._follow_up(now)
-            case Deadline.TOOL:
-                return conversation.tools_overdue(now) + self._follow_up(now)
-            case Deadline.KEYPAD:
-                return conversation.keys_overdue() + self._follow_up(now)
-            case Deadline.ANSWER:
-                return self._follow_up(now)
             case Deadline.GOODBYE:
                 return self._goodbye_overdue(now)
             case Deadline.HAND_OVER:
                 return self._hand_over(now)
             case Deadline.SETTLE:
                 return self._finish(now)
+            case Deadline.DEAD_AIR:
+                return self._dead_air(now)
+            case Deadline.SILENCE:
+                return self._silence(now)
+            case Deadline.WRAP_UP:
+                self._wraps_up = True
+                return self._follow_up(now)
             case _:
-                assert_never(name)
+                return self._conversation.expired(name, now) + self._follow_up(now)
+
+    def _silence(self, now: float) -> list[Command]:
+        if self.state is not CallState.TALKING:
+            return []
+        commands, ends = self._conversation.silence_due(now)
+        if ends:
+            self._begin_goodbye("completed", "caller_silent", now)
+        return commands + self._follow_up(now)
+
+    def _dead_air(self, now: float) -> list[Command]:
+        if self._given_up:
+            return []
+        commands, step = self._conversation.dead_air_due(now)
+        if step is Step.GIVE_UP:
+            return self._give_up("model_silent", now)
+        if step is Step.RENEW and self._link.up:
+            commands += self._replace_model(now)
+        return commands + self._follow_up(now)
 
     def _media_overdue(self, now: float) -> list[Command]:
         due = self._last_frame + self._config.media_timeout_seconds
@@ -283,11 +369,6 @@ class Call:
             return self._end(GOES_ON, "never_connected", now, close_stream=False)
         return self._end(status, reason, now, close_stream=False)
 
-    def _model_failed(self, now: float) -> list[Command]:
-        if self.state is CallState.SETTLING:
-            return self._finish(now)
-        return self._end(GOES_ON, "model_failed", now, settle=False)
-
     def _end(
         self, status: str, reason: str, now: float, *, close_stream: bool = True, settle: bool = True
     ) -> list[Command]:
@@ -300,7 +381,7 @@ class Call:
         self._counters["dropped_frames"] += len(self._waiting_audio.release())
         self._deadlines.clear()
         commands: list[Command] = [CloseStream()] if close_stream else []
-        if not (settle and self._conversation.text_owed):
+        if not (settle and self._link.up and self._conversation.text_owed):
             return commands + self._finish(now)
         if self._conversation.caller_is_speaking:
             commands.append(CommitAudio())  # hung up in mid-sentence: no silence will follow to end it
@@ -321,13 +402,13 @@ class Call:
             counters=counters,
             usage=self._conversation.usage,
         )
-        return [finish] if self._model_gone else [CloseModel(), finish]
+        return [CloseModel(), finish]
 
     # --- Small change ---------------------------------------------------------------------------------------
 
     def _move(self, move: Move) -> None:
         self.state = states.after(self.state, move)
-        self._live = self.state in states.LIVE
+        self._look_whether_it_hears()
 
     def _unexpected(self) -> list[Command]:
         """Something out of its time; the other side's mistake, and no reason to end a call."""

@@ -2,9 +2,14 @@
 
 from collections import deque
 
-from media.engine.playback import BYTES_PER_SECOND, audio_bytes
+from media.engine.playback import BYTES_PER_SECOND
 
 KEPT_SECONDS = 5.0
+
+
+def audio_bytes(payload: str) -> int:
+    """How many bytes a base64 text stands for, without decoding it."""
+    return len(payload) * 3 // 4 - payload[-2:].count("=")
 
 
 class WaitingAudio:

@@ -1,6 +1,6 @@
 """What the engine wants done. The bridge performs every command, in order, at once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from media.engine.config import PastItem
 from media.engine.events import Usage
@@ -14,8 +14,8 @@ class ForwardAudio:
 
 
 @dataclass(frozen=True, slots=True)
-class Greet:
-    """Say this first, word for word."""
+class Say:
+    """Say this now, word for word."""
 
     text: str
 
@@ -59,6 +59,33 @@ class SendUserText:
 
 
 @dataclass(frozen=True, slots=True)
+class SendNote:
+    """Something the model has to know, said by nobody (what a tool answered that an earlier session had asked)."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DropItem:
+    """That was nobody's words (a cough, an echo): forget it."""
+
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenModel:
+    """Open another session. `replace`: the present one is of no more use, and is closed now; else it goes on until
+    SwitchModel. The first session of a call is opened without being asked for."""
+
+    replace: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchModel:
+    """The fresh session takes over; everything after this goes to it."""
+
+
+@dataclass(frozen=True, slots=True)
 class CommitAudio:
     """The line went dead in mid-sentence: take what the caller said so far, no more audio is coming."""
 
@@ -73,7 +100,7 @@ class CloseModel:
 
 @dataclass(frozen=True, slots=True)
 class PlayAudio:
-    payload: str
+    audio: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,20 +164,23 @@ class FinishCall:
     ended_reason: str
     turns: tuple[Turn, ...]
     counters: dict[str, int]
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
 
 
 ModelCommand = (
     ForwardAudio
-    | Greet
+    | Say
     | RecallConversation
     | Respond
     | CancelResponse
     | TruncateItem
     | SendToolResult
     | SendUserText
+    | SendNote
+    | DropItem
     | CommitAudio
     | CloseModel
 )
 CarrierCommand = PlayAudio | SendMark | ClearPlayback | CloseStream
-Command = ModelCommand | CarrierCommand | RunTool | SaveTurn | FinishCall
+SessionCommand = OpenModel | SwitchModel
+Command = ModelCommand | SessionCommand | CarrierCommand | RunTool | SaveTurn | FinishCall

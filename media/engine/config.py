@@ -8,9 +8,11 @@ class ModelTraits:
     """What a speech model can do; the engine reads these, never a provider's name (protocols, gpt-live §18)."""
 
     needs_truncate: bool = True  # the client must say how much of an interrupted answer was heard
-    cancels_itself: bool = True  # stops answering on its own when the caller speaks up
+    cancels_itself: bool = False  # stops answering on its own when the caller speaks up
+    answers_itself: bool = False  # answers on its own when the caller has stopped
     has_turn_events: bool = True  # says when the caller starts and stops speaking
-    realtime_paced_output: bool = False  # audio comes faster than it is spoken
+    realtime_paced_output: bool = False  # audio comes no faster than it is spoken
+    silence_seconds: float = 0.0  # how long the caller has been silent when the model says so
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True)
 class PastItem:
-    """Something said in this call before: in an earlier stream of it, to another session of the model."""
+    """Something said in this call before: in an earlier stream of it, or to another session of the model."""
 
     item_id: str  # ours, by which the model's echo of it is known
     role: str  # "user" or "assistant"
@@ -46,9 +48,24 @@ class CallConfig:
     greeting: str  # what the agent says first; in a resumed call the sentence that resumes it
     tools: dict[str, ToolSpec] = field(default_factory=dict)
     traits: ModelTraits = ModelTraits()
+    # What is said in certain moments ("still_there", "silence_goodbye", "wrap_up", "filler", "apology", "greeting"): as
+    # audio of our own where there is a clip, else by the model, where there is a sentence; else nothing.
+    clips: dict[str, Clip] = field(default_factory=dict)
+    sentences: dict[str, str] = field(default_factory=dict)
+    back_channels: frozenset[str] = frozenset()  # lower-case words said while listening
+    caller_speaks_first: bool = False
+    protected_greeting_seconds: float = 0.0  # of the greeting: what a caller who speaks up does not stop
+    silence_seconds: float = 8.0  # of both sides, until the agent asks whether the caller is still there
+    caller_first_seconds: float = 4.0  # a caller who was to speak first and does not is greeted after all
+    dead_air_seconds: tuple[float, float, float] = (2.5, 4.5, 7.5)  # until a filler, another session, a person
+    tool_filler_seconds: float = 1.2
+    tool_tone_seconds: float = 6.0
+    ahead_seconds: float = 2.0  # how far audio is sent ahead of its playback
     max_call_seconds: float = 1800.0
+    wrap_up_seconds: float = 30.0  # before the longest call is over, the agent says so
     start_timeout_seconds: float = 5.0  # from accept to Twilio's `start`
-    model_ready_timeout_seconds: float = 8.0  # from accept to the model's session being ready
+    model_timeout_seconds: float = 7.0  # without any session of the model: the call goes to a person
+    session_margin_seconds: float = 300.0  # before a session expires another one is opened
     settle_seconds: float = 3.0  # after the stream ended: how long late transcripts are waited for
     transcript_grace_seconds: float = 5.0  # a turn waits this long for the caller's transcript, then is saved without
     goodbye_slack_seconds: float = 2.0  # a goodbye whose last mark never comes back is over this long after its audio

@@ -5,14 +5,22 @@ from enum import Enum
 
 class Deadline(Enum):
     START = "start"  # the carrier's `start` did not come
-    MODEL_READY = "model_ready"  # the model's session did not open
+    MODEL_READY = "model_ready"  # no session of the model can be had
+    MODEL_RETRY = "model_retry"  # opening one failed, and is tried again
+    RENEWAL = "renewal"  # the session expires before long
     MAX_DURATION = "max_duration"  # the longest call allowed
+    WRAP_UP = "wrap_up"  # ... is nearly reached
     MEDIA = "media"  # no frame from the carrier
     TRANSCRIPT = "transcript"  # a caller's words are not transcribed in time
     PLAYBACK = "playback"  # audio should be played by now, and its mark did not come back
     TOOL = "tool"  # a tool does not answer
     KEYPAD = "keypad"  # no further key was pressed
-    ANSWER = "answer"  # the model did not answer the caller by itself
+    ANSWER = "answer"  # the model did not answer the caller by itself, or is asked again
+    DOUBT = "doubt"  # whether the caller interrupts has to be decided
+    ECHO = "echo"  # a sound taken for an echo goes on: is it one still?
+    SILENCE = "silence"  # nobody says anything
+    DEAD_AIR = "dead_air"  # the caller waits for the agent
+    TOOL_WAIT = "tool_wait"  # the caller waits for a tool
     GOODBYE = "goodbye"  # the goodbye takes too long
     HAND_OVER = "hand_over"  # a good moment to hand the call over was waited for long enough
     SETTLE = "settle"  # late transcripts were waited for long enough

@@ -1,6 +1,7 @@
 """What can happen to a call. Past tense, frozen, one class for each fact; the engine's only input.
 
-Audio payloads are base64 of headerless G.711 mu-law at 8 kHz (160 bytes = 20 ms) and are never decoded on the way.
+Audio is headerless G.711 mu-law at 8 kHz (160 bytes = 20 ms). The caller's stays base64 and is not decoded on its way;
+the agent's is bytes, since it is cut into frames and may have to be played again from any place.
 """
 
 from dataclasses import dataclass
@@ -59,7 +60,8 @@ class UnknownCarrierEvent:
 
 @dataclass(frozen=True, slots=True)
 class ModelReady:
-    """The session is configured. `expires_at`: unix seconds, or None if the model did not say."""
+    """A session is configured and can take over. `expires_at`: None if the model did not say; unix seconds on the wire,
+    which the bridge turns into the engine's clock."""
 
     session_id: str
     expires_at: float | None = None
@@ -69,7 +71,7 @@ class ModelReady:
 class ModelAudio:
     response_id: str
     item_id: str
-    payload: str
+    audio: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,7 @@ class ResponseFinished:
 
 @dataclass(frozen=True, slots=True)
 class ModelError:
-    """An error event. `fatal`: the session is of no more use.
+    """An error event. `fatal`: the session is of no more use. `permanent`: nor would another one be.
 
     `benign`: nothing was refused that matters (cancelling what had ended by itself, truncating what is gone).
     `answering_already`: an answer was asked for while one was running; it is to be asked for again afterwards.
@@ -178,13 +180,19 @@ class ModelError:
     fatal: bool
     benign: bool = False
     answering_already: bool = False
+    permanent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ModelClosed:
-    """The model's socket is gone, or could never be opened. `code`: a close code or an error's name, for the log."""
+    """The model's socket is gone, or could not be opened. `code`: a close code or an error's name, for the log.
+
+    `permanent`: trying again is useless. `fresh`: the session had not taken over the conversation yet.
+    """
 
     code: str
+    permanent: bool = False
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,31 +1,31 @@
 """What the caller has heard: the carrier's playback, kept in books.
 
-The model speaks faster than real time and the carrier plays at exactly 8,000 bytes a second, so audio sent says
-little about audio heard. A mark behind every 180 ms of audio comes back when all before it has been played:
-heard is what was sent less what is still unplayed. Between two marks the clock interpolates, but never past the
-next mark that is still out.
+The model speaks faster than real time and the carrier plays at exactly 8,000 bytes a second. So audio is sent a little
+ahead of playback only, by absolute times, in whole frames; what was sent and not yet played is kept, because a caller
+who only coughed is to hear it after all. A mark behind every 180 ms of audio comes back when all before it has been
+played: heard is what was sent less what is still unplayed. Between two marks the clock interpolates, but never past
+the next mark that is still out.
 
-After a `clear` the carrier returns *all* pending marks at once (Twilio, Media Streams messages): they say
-nothing about hearing. So a clear forgets the marks that are out, and a mark nobody remembers counts for
-nothing.
+After a `clear` the carrier returns *all* pending marks at once (Twilio, Media Streams messages): they say nothing
+about hearing. So a clear forgets the marks that are out, and a mark nobody remembers counts for nothing.
 
-All audio goes through `receive` and comes out of it (or, once output is paced, of `tick`) as commands;
-positions are bytes since the beginning of the call.
+All audio goes through `receive` and comes out of it, of `tick` or of `resume` as commands; positions are bytes of the
+carrier's line since the beginning of the call. What a clear threw away has not been on the line.
 """
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from media.engine.commands import PlayAudio, SendMark
 
 BYTES_PER_SECOND = 8000
 BYTES_PER_MS = 8
-MARK_BYTES = 1440  # 180 ms; a multiple of 3, so that base64 can be cut there (1440 bytes are 1920 characters)
-
-
-def audio_bytes(payload: str) -> int:
-    """How many bytes a base64 text stands for, without decoding it."""
-    return len(payload) * 3 // 4 - payload[-2:].count("=")
+FRAME_BYTES = 160  # 20 ms: what the carrier deals in
+MARK_BYTES = 9 * FRAME_BYTES  # 180 ms
+SILENCE = b"\xff"
+LATELY_BYTES = 20_000  # of what was heard: 2.5 s, to know the agent's own echo by
+DRY_SECONDS = 0.03  # shorter gaps between two pieces are the timer's
 
 
 @dataclass(slots=True)
@@ -33,14 +33,17 @@ class SpokenItem:
     """One piece of the agent's speech. Sizes in bytes of mu-law, times in seconds of the engine's clock."""
 
     item_id: str
-    response_id: str
+    response_id: str  # empty: audio of our own
     started: float
     ended: float
     received: int = 0  # what the model generated, played or not
-    sent: int = 0
+    sent: int = 0  # less what was cleared
     heard: int = 0
     complete: bool = False  # the model has nothing to add
     cut: bool = False  # the rest will never be played
+    protected: int = 0  # of it, from its beginning: plays on whoever speaks
+    first_sent: float | None = None
+    first_heard: float | None = None
 
     @property
     def received_ms(self) -> int:
@@ -55,13 +58,23 @@ class SpokenItem:
         return self.complete and self.heard == self.received
 
 
-class Playback:
-    """The books of one call's outgoing audio."""
+@dataclass(slots=True)
+class _Piece:
+    item: SpokenItem
+    audio: bytearray
 
-    def __init__(self, overdue_seconds: float) -> None:
+
+class Playback:
+    """The books of one call's outgoing audio. `ahead_seconds`: how far what is sent may run ahead of what is heard."""
+
+    def __init__(self, overdue_seconds: float, ahead_seconds: float = 2.0) -> None:
         self.items: dict[str, SpokenItem] = {}
+        self.underruns = 0  # the line ran dry in the middle of an item
+        self.underrun_seconds = 0.0
         self._open: dict[str, SpokenItem] = {}  # neither wholly heard nor cut, in order
-        self._unplayed: deque[tuple[SpokenItem, int]] = deque()  # whose audio, and the position where it ends
+        self._waiting: deque[_Piece] = deque()  # received, and to be sent
+        self._held = False  # nothing is sent until it is known whether the caller interrupts
+        self._unplayed: deque[tuple[_Piece, int]] = deque()  # sent, and the position where it ends
         self._marks: deque[tuple[str, int]] = deque()  # out and not back: name, position
         self._marks_made = 0
         self._sent = 0
@@ -69,55 +82,107 @@ class Playback:
         self._credited = 0  # position up to which items have been told that they were heard
         self._anchor = 0  # a position known to be reached ...
         self._anchor_time = 0.0  # ... at this time
-        self._ends_at = 0.0  # by the clock; moved by every piece sent and every mark back
+        self._ends_at = 0.0  # of what was sent, by the clock; moved by every piece sent and every mark back
+        self._lately: deque[tuple[float, bytes]] = deque()  # heard, and when it ended
+        self._lately_bytes = 0
         self._overdue_seconds = overdue_seconds
+        self._ahead_seconds = ahead_seconds
 
     @property
     def busy(self) -> bool:
-        """Is anything sent that the caller is not known to have heard?"""
+        """Is there anything to be heard that the caller is not known to have heard?"""
+        return bool(self._unplayed or self._marks or self._waiting)
+
+    @property
+    def on_the_line(self) -> bool:
+        """Does the carrier hold anything that a clear would take from it?"""
         return bool(self._unplayed or self._marks)
 
-    def is_open(self, item_id: str) -> bool:
-        return item_id in self._open
+    @property
+    def model_speaks(self) -> bool:
+        """Is what is to be heard the model's, and not only our own?"""
+        waiting = self._waiting if self._can_send() else ()  # part of a frame is no speech: more of it must come
+        return any(piece.item.response_id for piece in waiting) or any(
+            piece.item.response_id for piece, _ in self._unplayed
+        )
 
-    def expected_end(self) -> float:
-        """When everything will have been played, if nothing goes wrong. In the past when nothing is unplayed."""
-        return self._ends_at
+    @property
+    def waiting_seconds(self) -> float:
+        """Of audio that was received and is not sent."""
+        return sum(len(piece.audio) for piece in self._waiting) / BYTES_PER_SECOND
+
+    @property
+    def has_open_ends(self) -> bool:
+        """Is the model in the middle of an item?"""
+        return any(not item.complete for item in self._open.values())
+
+    def is_cut(self, item_id: str) -> bool:
+        return self.items[item_id].cut
+
+    def overdue(self, now: float) -> bool:
+        return not self._held and self.on_the_line and now >= self._ends_at + self._overdue_seconds
+
+    def is_protected(self, now: float) -> bool:
+        """Is what plays now something that nobody may stop?"""
+        self._credit(self._position(now), now)
+        item = self._unplayed[0][0].item if self._unplayed else None
+        return item is not None and item.heard < item.protected
 
     def deadline(self) -> float | None:
-        """When `tick` wants to be called: a mark that is late by this much will not come."""
-        return self._ends_at + self._overdue_seconds if self.busy else None
+        """When `tick` wants to be called: to send more, or because a mark that is late by this much will not come."""
+        if self._held:
+            return None
+        if self._can_send():
+            return self._ends_at - self._ahead_seconds
+        return self._ends_at + self._overdue_seconds if self.on_the_line else None
 
-    def receive(self, response_id: str, item_id: str, payload: str, now: float) -> list[PlayAudio | SendMark]:
+    def all_played_by(self) -> float | None:
+        """When all that is there will have been played, or given up; None: there is nothing."""
+        if not self.busy:
+            return None
+        return self._ends_at + self.waiting_seconds + self._overdue_seconds
+
+    def receive(
+        self, response_id: str, item_id: str, audio: bytes, now: float, protected: int = 0
+    ) -> list[PlayAudio | SendMark]:
         """Take audio of an item and return what is to be sent now; nothing for an item that was cut."""
         item = self._item(response_id, item_id, now)
-        item.received += audio_bytes(payload)
+        item.protected = max(item.protected, protected)
+        item.received += len(audio)
         if item.cut:
             return []
         if item.complete:  # a server that adds to an item it had called done
             item.complete = False
             self._open[item_id] = item
-        return self._send(item, payload, now)
+        if self._waiting and self._waiting[-1].item is item:
+            self._waiting[-1].audio += audio
+        else:
+            self._waiting.append(_Piece(item, bytearray(audio)))
+        return self._pump(now)
 
-    def refuse(self, response_id: str, item_id: str, payload: str, now: float) -> None:
+    def refuse(self, response_id: str, item_id: str, audio: bytes, now: float) -> None:
         """Audio that must not be played: it was on its way when its response was cut."""
         item = self._item(response_id, item_id, now)
-        item.received += audio_bytes(payload)
+        item.received += len(audio)
         item.cut = True
         self._open.pop(item_id, None)
 
     def finish(self, item_id: str, now: float) -> list[PlayAudio | SendMark]:
         """The model has nothing to add to the item. Its end gets a mark of its own, so that it can be waited for."""
         item = self._open.get(item_id)
-        if item is None:
+        if item is None or item.complete:
             return []
         item.complete = True
         self._close_if_heard(item, now)
-        return [self._mark()] if self._unmarked else []
+        return self._pump(now) + self._mark_the_end()
 
     def finish_response(self, response_id: str, now: float) -> list[PlayAudio | SendMark]:
         ids = [item.item_id for item in self._open.values() if item.response_id == response_id]
         return [command for item_id in ids for command in self.finish(item_id, now)]
+
+    def finish_all(self, now: float) -> list[PlayAudio | SendMark]:
+        """Nothing will be added to anything: the model is gone. What was received is still played."""
+        return [command for item_id in list(self._open) for command in self.finish(item_id, now)]
 
     def mark_reached(self, name: str, now: float) -> bool:
         """A mark came back. False if it counts for nothing: it was cleared, given up, or never ours."""
@@ -133,17 +198,38 @@ class Playback:
         return True
 
     def tick(self, now: float) -> list[PlayAudio | SendMark]:
-        """Marks that are overdue are given up: their audio counts as played. A lost mark never keeps a call alive."""
-        deadline = self.deadline()
-        if deadline is not None and now >= deadline:
+        """Send what is due. Marks that are overdue are given up: their audio counts as played. A lost mark never keeps
+        a call alive."""
+        if self.overdue(now):
             self._credit(self._sent, now)
             self._forget(now)
-        return []
+        return self._pump(now) + self._mark_the_end()
+
+    def hold(self, now: float) -> None:
+        """The line is being cleared: what the caller has not heard of it goes back, to be sent by `resume` or thrown
+        away by `cut`. Until then nothing is sent."""
+        self._credit(self._position(now), now)
+        for piece, _ in reversed(self._unplayed):
+            piece.item.sent -= len(piece.audio)
+            self._sent -= len(piece.audio)
+            if self._waiting and self._waiting[0].item is piece.item:
+                self._waiting[0].audio[:0] = piece.audio
+            else:
+                self._waiting.appendleft(piece)
+        self._forget(now)
+        self._held = True
+
+    def resume(self, now: float) -> list[PlayAudio | SendMark]:
+        """Go on from where the caller left off hearing."""
+        self._held = False
+        self._ends_at = now
+        return self._pump(now) + self._mark_the_end()
 
     def cut(self, now: float) -> list[SpokenItem]:
         """The rest will not be played. Return the items that lose something by it, in order, with what was heard."""
-        self._credit(self._position(now), now)
-        self._forget(now)
+        self.hold(now)
+        self._held = False
+        self._waiting.clear()
         lost = list(self._open.values())
         for item in lost:
             item.cut = True
@@ -151,33 +237,77 @@ class Playback:
         self._open.clear()
         return lost
 
+    def heard_lately(self, now: float) -> bytes:
+        """The last 2.5 seconds of the line, up to now, with silence where nothing played; empty if nothing did."""
+        self._credit(self._position(now), now)
+        if not self._lately or self._lately[-1][0] < now - LATELY_BYTES / BYTES_PER_SECOND:
+            return b""
+        line = bytearray()
+        at = now - LATELY_BYTES / BYTES_PER_SECOND
+        for ended, audio in self._lately:
+            gap = round((ended - len(audio) / BYTES_PER_SECOND - at) * BYTES_PER_SECOND)
+            line += SILENCE * max(0, gap)
+            line += audio
+            at = max(at, ended)
+        line += SILENCE * max(0, round((now - at) * BYTES_PER_SECOND))
+        return bytes(line[-LATELY_BYTES:])
+
+    # --- Sending ---------------------------------------------------------------------------------------------
+
     def _item(self, response_id: str, item_id: str, now: float) -> SpokenItem:
         item = self.items.get(item_id)
         if item is None:
             item = self.items[item_id] = self._open[item_id] = SpokenItem(item_id, response_id, now, now)
         return item
 
-    def _send(self, item: SpokenItem, payload: str, now: float) -> list[PlayAudio | SendMark]:
+    def _can_send(self) -> bool:
+        """Is there a whole frame, or the end of an item?"""
+        return bool(self._waiting) and (
+            len(self._waiting) > 1 or self._waiting[0].item.complete or len(self._waiting[0].audio) >= FRAME_BYTES
+        )
+
+    def _pump(self, now: float) -> list[PlayAudio | SendMark]:
+        commands: list[PlayAudio | SendMark] = []
+        while not self._held and self._can_send() and now >= self._ends_at - self._ahead_seconds:
+            commands += self._send(now)
+        return commands
+
+    def _send(self, now: float) -> Iterator[PlayAudio | SendMark]:
+        """The next piece: up to where a mark is due, or the item ends; else whole frames."""
+        piece = self._waiting[0]
+        size = min(len(piece.audio), MARK_BYTES - self._unmarked)
+        if size == len(piece.audio) and not piece.item.complete and len(self._waiting) == 1:
+            size -= size % FRAME_BYTES
+        audio = bytes(piece.audio[:size])
+        del piece.audio[:size]
+        if not piece.audio:
+            self._waiting.popleft()
+        self._begin_or_continue(piece.item, now)
+        self._ends_at = max(self._ends_at, now) + size / BYTES_PER_SECOND
+        self._sent += size
+        self._unmarked += size
+        piece.item.sent += size
+        self._unplayed.append((_Piece(piece.item, bytearray(audio)), self._sent))
+        yield PlayAudio(audio)
+        if self._unmarked >= MARK_BYTES:
+            yield self._mark()
+
+    def _begin_or_continue(self, item: SpokenItem, now: float) -> None:
         if not self._marks and self._position(now) >= self._sent:
             # Silence at the other end: playback begins anew with this piece.
             self._credit(self._sent, now)
             self._anchor, self._anchor_time = self._sent, now
-        self._ends_at = max(self._ends_at, now) + audio_bytes(payload) / BYTES_PER_SECOND
-        commands: list[PlayAudio | SendMark] = []
-        start = 0
-        while start < len(payload):
-            room = max(MARK_BYTES - self._unmarked, 3) // 3 * 4
-            piece = payload[start : start + room]
-            start += room
-            size = audio_bytes(piece)
-            self._sent += size
-            self._unmarked += size
-            item.sent += size
-            self._unplayed.append((item, self._sent))
-            commands.append(PlayAudio(piece))
-            if self._unmarked > MARK_BYTES - 3:  # base64 cannot be cut any closer
-                commands.append(self._mark())
-        return commands
+        if item.first_sent is None:
+            item.first_sent = now
+        elif now - self._ends_at > DRY_SECONDS:
+            self.underruns += 1
+            self.underrun_seconds += now - self._ends_at
+
+    def _mark_the_end(self) -> list[PlayAudio | SendMark]:
+        """A mark for the end of what is on the line, if all of it is sent and complete."""
+        if self._unmarked and not self._waiting and self._unplayed and self._unplayed[-1][0].item.complete:
+            return [self._mark()]
+        return []
 
     def _mark(self) -> SendMark:
         self._marks_made += 1
@@ -185,6 +315,8 @@ class Playback:
         name = f"m{self._marks_made}"
         self._marks.append((name, self._sent))
         return SendMark(name)
+
+    # --- Hearing ---------------------------------------------------------------------------------------------
 
     def _position(self, now: float) -> int:
         """How far playback is, at most: by the clock since the last sure point, never past a mark still out."""
@@ -194,14 +326,27 @@ class Playback:
 
     def _credit(self, position: int, now: float) -> None:
         while self._unplayed and self._credited < position:
-            item, end = self._unplayed[0]
-            reached = min(end, position)
-            item.heard += reached - self._credited
+            piece, end = self._unplayed[0]
+            item, reached = piece.item, min(end, position)
+            size = reached - self._credited
+            # What lies behind it on the line, up to `position`, was heard after it.
+            ended = now - (position - reached) / BYTES_PER_SECOND
+            if item.first_heard is None:
+                item.first_heard = ended - size / BYTES_PER_SECOND
+            item.heard += size
             item.ended = now
+            self._note_heard(bytes(piece.audio[:size]), ended)
+            del piece.audio[:size]
             self._credited = reached
             if reached == end:
                 self._unplayed.popleft()
             self._close_if_heard(item, now)
+
+    def _note_heard(self, audio: bytes, ended: float) -> None:
+        self._lately.append((ended, audio))
+        self._lately_bytes += len(audio)
+        while self._lately_bytes > LATELY_BYTES + MARK_BYTES:
+            self._lately_bytes -= len(self._lately.popleft()[1])
 
     def _close_if_heard(self, item: SpokenItem, now: float) -> None:
         if item.wholly_heard:
@@ -209,7 +354,7 @@ class Playback:
             self._open.pop(item.item_id, None)
 
     def _forget(self, now: float) -> None:
-        """Whatever the carrier still holds is of no more interest."""
+        """The carrier holds nothing any more that is of interest."""
         self._unplayed.clear()
         self._marks.clear()
         self._unmarked = 0

@@ -5,7 +5,8 @@ events, deadlines or reasons: `call.py` decides that a move is due, this file de
 move.
 
 A call has two halves that open in any order: the carrier's stream and the model's session. While one is missing
-nothing is spoken and no audio leaves. Once both are there, the call is `TALKING` until somebody ends it.
+nothing is spoken but what we say ourselves, and no audio of the caller leaves. Once both are there, the call is
+`TALKING` until somebody ends it, also while a session of the model is replaced by another (`link.py`).
 
 An agent that ends the call does so in two steps. First `SAYING_GOODBYE`: the goodbye is on its way to the
 caller's ear, and a caller who speaks up takes the call back to `TALKING`. Only then does the call end.
@@ -31,6 +32,7 @@ class CallState(Enum):
 class Move(Enum):
     STREAM_STARTED = "stream started"
     MODEL_READY = "model ready"
+    MODEL_LOST = "model lost"
     AGENT_ENDS = "agent ends the call"
     CALLER_SPOKE_UP = "caller speaks up"
     ENDED = "call ends"
@@ -46,7 +48,11 @@ MOVES: dict[CallState, dict[Move, CallState]] = {
         Move.ENDED: CallState.SETTLING,
     },
     CallState.STREAM_OPEN: {Move.MODEL_READY: CallState.TALKING, Move.ENDED: CallState.SETTLING},
-    CallState.MODEL_OPEN: {Move.STREAM_STARTED: CallState.TALKING, Move.ENDED: CallState.SETTLING},
+    CallState.MODEL_OPEN: {
+        Move.STREAM_STARTED: CallState.TALKING,
+        Move.MODEL_LOST: CallState.CONNECTING,
+        Move.ENDED: CallState.SETTLING,
+    },
     CallState.TALKING: {Move.AGENT_ENDS: CallState.SAYING_GOODBYE, Move.ENDED: CallState.SETTLING},
     CallState.SAYING_GOODBYE: {Move.CALLER_SPOKE_UP: CallState.TALKING, Move.ENDED: CallState.SETTLING},
     CallState.SETTLING: {Move.SETTLED: CallState.OVER},

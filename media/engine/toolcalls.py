@@ -3,28 +3,33 @@
 When every call of a response has its answer, and the response itself is done, the model is to be asked to go on: once.
 """
 
+from collections import deque
 from dataclasses import dataclass
 
-from media.engine.commands import RunTool, SendToolResult
+from media.engine.commands import RunTool, SendNote, SendToolResult
 from media.engine.config import ToolSpec
 from media.engine.events import ToolCalled
 
 UNKNOWN_TOOL = '{"error": "There is no such tool."}'
 TIMED_OUT = '{"error": "The tool did not answer in time."}'
+MOST_NOTES = 20
 CALL_ENDS = '{"status": "The call ends once the goodbye has been heard, unless the caller speaks up."}'
 
 
 @dataclass(slots=True)
 class _Pending:
     tool_call_id: str
+    name: str
     deadline: float
     ends_call: bool
     output: str | None = None
     sent: bool = False
+    moved: bool = False  # the session that asked is gone
 
 
 class ToolCalls:
     def __init__(self) -> None:
+        self.notes: deque[str] = deque(maxlen=MOST_NOTES)  # what tools answered: a new session of the model knows none
         self._seen: set[str] = set()
         self._groups: dict[str, list[_Pending]] = {}  # by response, until it is answered and done
 
@@ -32,17 +37,22 @@ class ToolCalls:
     def pending(self) -> bool:
         return bool(self._groups)
 
+    @property
+    def running(self) -> bool:
+        """Is an answer of a tool waited for?"""
+        return any(call.output is None for group in self._groups.values() for call in group)
+
     def is_new(self, tool_call_id: str) -> bool:
         return tool_call_id not in self._seen
 
-    def called(self, event: ToolCalled, spec: ToolSpec | None, now: float) -> list[RunTool | SendToolResult]:
+    def called(self, event: ToolCalled, spec: ToolSpec | None, now: float) -> list[RunTool | SendToolResult | SendNote]:
         """Run a tool, or answer at once when there is nothing to run. `spec`: None if there is no such tool."""
         if event.tool_call_id in self._seen:
             return []
         self._seen.add(event.tool_call_id)
         ends_call = spec is not None and spec.ends_call
         timeout = spec.timeout_seconds if spec is not None else 0.0
-        pending = _Pending(event.tool_call_id, now + timeout, ends_call)
+        pending = _Pending(event.tool_call_id, event.name, now + timeout, ends_call)
         self._groups.setdefault(event.response_id, []).append(pending)
         if spec is None:
             pending.output = UNKNOWN_TOOL
@@ -52,12 +62,20 @@ class ToolCalls:
             return [RunTool(event.tool_call_id, event.name, event.arguments, timeout)]
         return [*self._results(event.response_id)]
 
-    def finished(self, tool_call_id: str, output: str) -> list[SendToolResult]:
+    def model_changed(self) -> None:
+        """Another session goes on, which has asked for nothing: what is still to come becomes a note for it."""
+        for group in self._groups.values():
+            for pending in group:
+                pending.moved = True
+                pending.sent = pending.output is not None  # with the notes
+
+    def finished(self, tool_call_id: str, output: str) -> list[SendToolResult | SendNote]:
         """A tool answered. Nothing for an answer nobody waits for (late, twice)."""
         for response_id, group in self._groups.items():
             for pending in group:
                 if pending.tool_call_id == tool_call_id and pending.output is None:
                     pending.output = output
+                    self.notes.append(_note(pending))
                     return self._results(response_id)
         return []
 
@@ -82,12 +100,18 @@ class ToolCalls:
             del self._groups[response_id]
         return done
 
-    def _results(self, response_id: str) -> list[SendToolResult]:
-        results = []
+    def _results(self, response_id: str) -> list[SendToolResult | SendNote]:
+        results: list[SendToolResult | SendNote] = []
         for call in self._groups[response_id]:
             if call.output is None:
+                if call.moved:
+                    continue  # notes say what they are about
                 break
             if not call.sent:
                 call.sent = True
-                results.append(SendToolResult(call.tool_call_id, call.output))
+                results.append(SendNote(_note(call)) if call.moved else SendToolResult(call.tool_call_id, call.output))
         return results
+
+
+def _note(call: _Pending) -> str:
+    return f"[{call.name} answered: {call.output}]"

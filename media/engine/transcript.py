@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from media.engine.commands import Turn
+from media.engine.config import PastItem
 from media.engine.playback import SpokenItem
 
 
@@ -28,6 +29,7 @@ class _Item:
     text: str = ""
     settled: bool = False  # caller only: the text is here, or will not come
     settle_by: float = 0.0
+    own: bool = False  # audio of our own: it comes right behind the item it follows, whatever else does
 
 
 def heard_part(text: str, heard_ms: int, generated_ms: int) -> str:
@@ -44,8 +46,12 @@ def heard_part(text: str, heard_ms: int, generated_ms: int) -> str:
 
 
 class Transcript:
-    def __init__(self, grace_seconds: float, first_index: int = 0) -> None:
+    """`silence_seconds`: how long the caller has been silent when the model says that it has stopped."""
+
+    def __init__(self, grace_seconds: float, first_index: int = 0, silence_seconds: float = 0.0) -> None:
         self._grace_seconds = grace_seconds
+        self._silence_seconds = silence_seconds
+        self._forgotten: set[str] = set()
         self._first_index = first_index
         self._items: dict[str, _Item] = {}
         self._order: list[_Item] = []  # as `_in_order` found it; empty: to be found anew
@@ -87,6 +93,46 @@ class Transcript:
 
     def agent_text_done(self, item_id: str, text: str, now: float) -> None:
         self._item(item_id, "assistant", now).text = text
+
+    def own_words(self, item_id: str, text: str, now: float) -> None:
+        """The agent says something of our own, without the model: behind whatever was said last."""
+        last = self._in_order()[-1].item_id if self._items else None
+        item = self._item(item_id, "assistant", now)
+        item.text, item.own = text, True
+        if last is not None:
+            self._place(item, last)
+
+    def forget(self, item_id: str, now: float) -> None:
+        """That was nobody's words: it makes no turn, but keeps the chain together."""
+        self._forgotten.add(item_id)
+        item = self._item(item_id, "", now)
+        item.role, item.settled = "", True
+        self._order = []
+
+    def model_changed(self, now: float) -> None:
+        """Another session goes on: what the one before has not written down by now will not come."""
+        for item in self._items.values():
+            item.settled = True
+        for item_id in self._speech_started.keys() | self._speech_stopped.keys():
+            if item_id not in self._items:
+                self.forget(item_id, now)
+
+    def past(self, spoken: Mapping[str, SpokenItem]) -> Iterator[PastItem]:
+        """What was said until now, for a session that has not heard it; of what was cut only the part that was heard.
+        Items keep their names, so that the chain goes on behind them."""
+        for item in self._in_order():
+            audio = spoken.get(item.item_id)
+            text = item.text
+            if audio is not None and audio.cut:
+                text = heard_part(text, audio.heard_ms, audio.received_ms)
+            if item.role in ("user", "assistant") and text.strip():
+                yield PastItem(item.item_id, item.role, text.strip())
+
+    @property
+    def answer_owed(self) -> bool:
+        """Was the caller the last to say something?"""
+        last = next((item for item in reversed(self._in_order()) if item.role in ("user", "assistant")), None)
+        return last is not None and last.role == "user"
 
     # --- What is waited for ---------------------------------------------------------------------------------
 
@@ -162,6 +208,8 @@ class Transcript:
         """The turn with its next revision, or None if nothing is new in it."""
         saved = self._saved.get(index)
         turn = _turn(index, saved.revision if saved else 0, caller, answers, spoken)
+        if caller is not None and caller.item_id in self._speech_stopped:
+            turn = _with_latency(turn, caller.ended - self._silence_seconds, answers, spoken)
         if saved is None:
             return None if caller is None and not turn.bot_reply and not turn.generated_ms else turn
         return None if turn == saved else replace(turn, revision=saved.revision + 1)
@@ -173,6 +221,7 @@ class Transcript:
         if item is None:
             started = self._speech_started.get(item_id, now)
             ended = max(started, self._speech_stopped.get(item_id, now))  # "stopped" may come before "started"
+            role = "" if item_id in self._forgotten else role
             item = _Item(item_id, role, started, ended, settle_by=now + self._grace_seconds)
             self._items[item_id] = item
             self._order = []
@@ -199,6 +248,8 @@ class Transcript:
                     todo.append(item)
                 else:
                     followers.setdefault(item.previous, []).append(item)
+            for behind in followers.values():
+                behind.sort(key=lambda item: item.own)
             todo.reverse()
             while todo:
                 self._order.append(item := todo.pop())
@@ -232,3 +283,16 @@ def _turn(
         started=min(started for started, _ in times),
         ended=max(ended for _, ended in times),
     )
+
+
+def _with_latency(turn: Turn, stopped: float, answers: list[_Item], spoken: Mapping[str, SpokenItem]) -> Turn:
+    """`stopped`: when the caller did. What we put in between ourselves is no answer."""
+    first = next((audio for item in answers if (audio := spoken.get(item.item_id)) and not item.own), None)
+    if first is None or first.first_sent is None:
+        return turn
+    heard_ms = None if first.first_heard is None else _milliseconds(first.first_heard - stopped)
+    return replace(turn, reply_ms=_milliseconds(first.first_sent - stopped), reply_heard_ms=heard_ms)
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(0, round(seconds * 1000))

@@ -46,8 +46,10 @@ class OpenAIRealtime:
     """Opens sessions with the server and model that the settings name."""
 
     def traits(self, agent: AgentSnapshot) -> ModelTraits:
-        # With `interrupt_response` off the server goes on speaking over the caller (protocols, openai-realtime B5).
-        return ModelTraits(cancels_itself=bool(agent.turn_detection.get("interrupt_response", True)))
+        # Semantic detection waits as long as it thinks right: that is not known here.
+        silence_ms = agent.turn_detection.get("silence_duration_ms", 500)
+        waits = agent.turn_detection.get("type") == "server_vad"
+        return ModelTraits(silence_seconds=silence_ms / 1000 if waits else 0.5)
 
     async def open(self, agent: AgentSnapshot) -> OpenAIRealtimeSession:
         if not settings.OPENAI_API_KEY:
@@ -144,7 +146,7 @@ def _configuration(agent: AgentSnapshot) -> str:
         language=agent.language,
         transcription_model=agent.transcription_model or settings.OPENAI_TRANSCRIPTION_MODEL,
         turn_detection=agent.turn_detection,
-        tools=tools.schemas(agent.tools),
+        tools=tools.schemas(agent),
     )
 
 

@@ -174,7 +174,7 @@ class _OfItem(_Message):
 
 
 class _AudioDelta(_OfItem, tag="response.output_audio.delta"):
-    delta: str
+    delta: bytes  # msgspec decodes the base64
 
     def event(self) -> events.ModelAudio | None:
         return events.ModelAudio(self.response_id, self.item_id, self.delta) if self.delta else None
@@ -316,7 +316,10 @@ class _Append(Struct, tag_field="type", tag="input_audio_buffer.append"):
 
 _write = msgspec.json.Encoder().encode
 
-GREETING_INSTRUCTIONS = (
+# When to answer and what interrupts is decided by the engine: a server that does it stops for every cough (B2, B5).
+OURS = {"create_response": False, "interrupt_response": False}
+
+SAY_INSTRUCTIONS = (
     "Say exactly the following words to the caller, word for word, in this language, and nothing else. "
     'Then stop and wait for an answer.\n\n"{}"'
 )
@@ -331,8 +334,8 @@ def _client_events(command: commands.ModelCommand) -> list[_Append] | list[dict[
     match command:
         case commands.ForwardAudio():  # 50 times a second in every call
             return [_Append(command.payload)]
-        case commands.Greet():
-            instructions = GREETING_INSTRUCTIONS.format(command.text)
+        case commands.Say():
+            instructions = SAY_INSTRUCTIONS.format(command.text)
             return [{"type": "response.create", "response": {"instructions": instructions}}]
         case commands.RecallConversation():
             return [_past_item(item) for item in command.items]
@@ -346,6 +349,10 @@ def _client_events(command: commands.ModelCommand) -> list[_Append] | list[dict[
             return [_item(type="function_call_output", call_id=command.tool_call_id, output=command.output)]
         case commands.SendUserText():
             return [_item(type="message", role="user", content=[{"type": "input_text", "text": command.text}])]
+        case commands.SendNote():
+            return [_item(type="message", role="system", content=[{"type": "input_text", "text": command.text}])]
+        case commands.DropItem():
+            return [{"type": "conversation.item.delete", "item_id": command.item_id}]
         case commands.CommitAudio():
             return [{"type": "input_audio_buffer.commit"}]
         case commands.CloseModel():
@@ -396,7 +403,7 @@ def session_update(
         "output_modalities": ["audio"],
         "instructions": instructions,
         "audio": {
-            "input": {"format": mu_law, "transcription": transcription, "turn_detection": turn_detection},
+            "input": {"format": mu_law, "transcription": transcription, "turn_detection": {**turn_detection, **OURS}},
             "output": {"format": mu_law, "voice": voice},
         },
         "tools": list(tools),

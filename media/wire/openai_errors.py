@@ -6,7 +6,8 @@ from media.engine.events import ModelError
 
 
 class ErrorClass(Enum):
-    FATAL = "the session is of no more use"
+    REFUSED = "nor would another session be of use"
+    SPENT = "the session is of no more use, another one is"
     TURN = "an answer failed, the session goes on"
     RECOVERABLE = "refused, and can be asked again or left"
     BENIGN = "nothing was lost"
@@ -15,17 +16,18 @@ class ErrorClass(Enum):
 
 
 ERRORS = {
-    "session_expired": ErrorClass.FATAL,
-    "beta_api_shape_disabled": ErrorClass.FATAL,
-    "invalid_api_key": ErrorClass.FATAL,
-    "insufficient_quota": ErrorClass.FATAL,
-    "credit_balance_exhausted": ErrorClass.FATAL,
-    "model_not_found": ErrorClass.FATAL,
+    "session_expired": ErrorClass.SPENT,
+    "beta_api_shape_disabled": ErrorClass.REFUSED,
+    "invalid_api_key": ErrorClass.REFUSED,
+    "insufficient_quota": ErrorClass.REFUSED,
+    "credit_balance_exhausted": ErrorClass.REFUSED,
+    "model_not_found": ErrorClass.REFUSED,
     "rate_limit_exceeded": ErrorClass.TURN,
     "server_error": ErrorClass.TURN,
     "conversation_already_has_active_response": ErrorClass.RECOVERABLE,
     "input_audio_buffer_commit_empty": ErrorClass.RECOVERABLE,
     "item_truncate_invalid_item_id": ErrorClass.RECOVERABLE,
+    "item_delete_invalid_item_id": ErrorClass.BENIGN,
     "invalid_value": ErrorClass.RECOVERABLE,  # usually: truncated beyond the end
     "response_cancel_not_active": ErrorClass.BENIGN,
     "unknown_parameter": ErrorClass.OURS,
@@ -38,6 +40,7 @@ _TOO_LATE = frozenset(
     {
         "response_cancel_not_active",
         "item_truncate_invalid_item_id",
+        "item_delete_invalid_item_id",
         "invalid_value",
         "input_audio_buffer_commit_empty",
     }
@@ -49,7 +52,8 @@ def error_event(code: str) -> ModelError:
     kind = ERRORS.get(code, ErrorClass.UNKNOWN)
     return ModelError(
         code,
-        fatal=kind is ErrorClass.FATAL,
+        fatal=kind in (ErrorClass.REFUSED, ErrorClass.SPENT),
         benign=code in _TOO_LATE,
+        permanent=kind is ErrorClass.REFUSED,
         answering_already=code == "conversation_already_has_active_response",
     )

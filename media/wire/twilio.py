@@ -1,7 +1,7 @@
 """Twilio Media Streams: JSON text frames to events, commands to JSON text frames (protocols, twilio A3 and A4).
 
 Incoming: all counters are strings, unknown fields and unknown kinds of message are tolerated. Outgoing: exactly
-the fields Twilio knows; one field more makes it warn (31951) and drop the message. Audio stays base64 on the way.
+the fields Twilio knows; one field more makes it warn (31951) and drop the message. The caller's audio stays base64.
 """
 
 from dataclasses import dataclass
@@ -153,7 +153,7 @@ def _unknown_kind(raw: str | bytes, error: msgspec.ValidationError) -> UnknownCa
 
 
 class _PlayBody(Struct):
-    payload: str
+    payload: bytes  # msgspec writes it as base64
 
 
 class _Play(Struct, tag_field="event", tag="media", rename="camel"):
@@ -177,7 +177,7 @@ def encode(command: PlayAudio | SendMark | ClearPlayback, stream_sid: str) -> st
     """Write one text frame (a binary one would be refused: 31950). CloseStream is the socket's business."""
     match command:
         case PlayAudio():
-            return _write(_Play(stream_sid, _PlayBody(command.payload))).decode()
+            return _write(_Play(stream_sid, _PlayBody(command.audio))).decode()
         case SendMark():
             return _write(_SetMark(stream_sid, _MarkBody(command.name))).decode()
         case ClearPlayback():

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from businesses.snapshots import AgentSnapshot
-from media.engine.commands import CloseModel, ModelCommand
+from media.engine.commands import ModelCommand
 from media.engine.config import ModelTraits
-from media.engine.events import Event, ModelClosed
+from media.engine.events import Event, ModelClosed, ModelReady
 from media.realtime.base import ModelSession, ModelUnavailable
 from media.record import CallRecord
 
@@ -141,15 +141,13 @@ class FakeSession:
         if self.send_error:
             raise self.send_error
         self.commands.append(command)
-        if isinstance(command, CloseModel):
-            self.say(ModelClosed("closed_1000"))
 
     async def close(self) -> None:
         self.closed = True
 
 
 class FakeModel:
-    """Opens one FakeSession, or refuses."""
+    """Opens FakeSessions, each ready at once unless `says_ready` is off, or refuses. `session` is the latest."""
 
     def traits(self, agent: AgentSnapshot) -> ModelTraits:
         return ModelTraits()
@@ -157,12 +155,17 @@ class FakeModel:
     def __init__(self, refusal: ModelUnavailable | None = None) -> None:
         self.session = FakeSession()
         self.refusal = refusal
+        self.says_ready = True
         self.opened = 0
 
     async def open(self, agent: AgentSnapshot) -> ModelSession:
         self.opened += 1
         if self.refusal:
             raise self.refusal
+        if self.opened > 1:
+            self.session = FakeSession()
+        if self.says_ready:
+            self.session.say(ModelReady(f"sess_{self.opened}"))
         return self.session
 
 

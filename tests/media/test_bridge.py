@@ -4,6 +4,7 @@ The engine is scripted here, so that each command can be sent at will; the real 
 """
 
 import asyncio
+from base64 import b64decode
 from collections.abc import Callable
 from typing import Any
 from unittest import mock
@@ -16,17 +17,17 @@ from media import live
 from media.bridge import CallBridge
 from media.engine.commands import (
     ClearPlayback,
-    CloseModel,
     CloseStream,
     Command,
     FinishCall,
     ForwardAudio,
-    Greet,
     PlayAudio,
     Respond,
     RunTool,
     SaveTurn,
+    Say,
     SendMark,
+    SwitchModel,
     Turn,
 )
 from media.engine.config import CallConfig
@@ -41,6 +42,7 @@ from media.engine.events import (
     ShutdownRequested,
     StreamStarted,
     ToolFinished,
+    Usage,
 )
 from media.realtime.base import ModelUnavailable
 from media.record import Caller
@@ -54,13 +56,13 @@ from tests.media.fakes import (
     ListRecorder,
     agent,
     eventually,
-    frame,
     record,
 )
 
+SOUND = b"\xff" * 160
 CALLER = Caller(ACCOUNT_SID, "+15550100111", "+15550100100", "inbound")
 TURN = Turn(0, 0, "", "Good morning.", "Good morning.", 900, 900, False, 0.0, 0.0)
-FINISH = FinishCall("completed", "caller_hung_up", (TURN,), {"interruptions": 2}, (10, 20, 5))
+FINISH = FinishCall("completed", "caller_hung_up", (TURN,), {"interruptions": 2}, Usage(10, 20, 5))
 
 
 class ScriptedCall:
@@ -69,7 +71,7 @@ class ScriptedCall:
     def __init__(self, config: CallConfig, now: float) -> None:
         self.received: list[Event] = []
         self.ticks: list[float] = []
-        self.answers: dict[type, list[Command]] = {}
+        self.answers: dict[type, list[Command]] = {ModelReady: [SwitchModel()]}
         self.on_tick: list[Command] = []
         self.due: float | None = now + 3600
         self.ended_reason = ""
@@ -115,6 +117,12 @@ class BridgeCase(SimpleTestCase):
         bridge.begin()
         return bridge, call
 
+    async def begin_with_model(self) -> tuple[CallBridge, Any]:
+        """The same, when a session of the model has taken over."""
+        bridge, call = self.begin()
+        await self.until(lambda: bridge._current is self.model.session)
+        return bridge, call
+
     async def end(self, bridge: CallBridge) -> None:
         bridge.feed(ShutdownRequested())
         async with asyncio.timeout(5):
@@ -127,20 +135,19 @@ class BridgeCase(SimpleTestCase):
 
 class BridgeTests(BridgeCase):
     async def test_commands_reach_the_model_and_the_carrier_in_order(self) -> None:
-        bridge, call = self.begin()
+        bridge, call = await self.begin_with_model()
         bridge.start(CALLER, STREAM_SID)
-        call.answers[CallerAudio] = [ForwardAudio(FRAME), Respond(), PlayAudio(FRAME), SendMark("m-1")]
+        call.answers[CallerAudio] = [ForwardAudio(FRAME), Respond(), PlayAudio(SOUND), SendMark("m-1")]
         bridge.feed(CallerAudio(FRAME))
         await self.until(lambda: len(self.carrier.messages) == 2)
         self.assertEqual(self.model.session.commands, [ForwardAudio(FRAME), Respond()])
         self.assertEqual([message["event"] for message in self.carrier.messages], ["media", "mark"])
         self.assertEqual({message["streamSid"] for message in self.carrier.messages}, {STREAM_SID})
-        self.assertEqual(self.carrier.messages[0]["media"]["payload"], FRAME)
+        self.assertEqual(b64decode(self.carrier.messages[0]["media"]["payload"]), SOUND)
         await self.end(bridge)
 
     async def test_what_the_model_says_reaches_the_engine(self) -> None:
         bridge, call = self.begin()
-        self.model.session.say(ModelReady("sess_1"))
         await self.until(lambda: ModelReady("sess_1") in call.received)
         await self.end(bridge)
         (final,) = self.recorder.of("finalize_call_log")
@@ -149,11 +156,11 @@ class BridgeTests(BridgeCase):
     async def test_a_clear_overtakes_audio_that_waits(self) -> None:
         bridge, call = self.begin()
         bridge.start(CALLER, STREAM_SID)
-        call.answers[CallerAudio] = [PlayAudio(frame(1)), SendMark("m-1"), ClearPlayback(), PlayAudio(frame(2))]
+        call.answers[CallerAudio] = [PlayAudio(b"1" * 160), SendMark("m-1"), ClearPlayback(), PlayAudio(b"2" * 160)]
         bridge.feed(CallerAudio(FRAME))
         await self.until(lambda: len(self.carrier.messages) == 3)
         self.assertEqual([message["event"] for message in self.carrier.messages], ["clear", "mark", "media"])
-        self.assertEqual(self.carrier.messages[2]["media"]["payload"], frame(2))
+        self.assertEqual(b64decode(self.carrier.messages[2]["media"]["payload"]), b"2" * 160)
         await self.end(bridge)
 
     async def test_the_record_is_told_everything_in_wall_time(self) -> None:
@@ -182,11 +189,10 @@ class BridgeTests(BridgeCase):
         self.assertEqual((final["interruptions"], final["duration_seconds"]), (1, 0))
 
     async def test_the_stream_is_closed_and_the_session_ended_when_the_call_is_over(self) -> None:
-        bridge, _ = self.begin()
+        bridge, _ = await self.begin_with_model()
         bridge.start(CALLER, STREAM_SID)
         await self.end(bridge)
         self.assertEqual(self.carrier.close_code, 1000)
-        self.assertEqual(self.model.session.of(CloseModel), [CloseModel()])
         self.assertTrue(self.model.session.closed)
 
     async def test_how_the_call_ended_is_known_before_the_stream_closes(self) -> None:
@@ -236,19 +242,19 @@ class BridgeTests(BridgeCase):
     async def test_a_model_that_refuses_is_reported_to_the_engine(self) -> None:
         self.model.refusal = ModelUnavailable("http_401", permanent=True)
         bridge, call = self.begin()
-        await self.until(lambda: ModelClosed("http_401") in call.received)
+        await self.until(lambda: ModelClosed("http_401", permanent=True, fresh=True) in call.received)
         self.assertIn(("model_unavailable", "http_401"), [(line["event"], line.get("code")) for line in self.logs])
         await self.end(bridge)
 
     async def test_a_model_reader_that_dies_ends_the_model_and_says_so_in_the_log(self) -> None:
-        bridge, call = self.begin()
+        bridge, call = await self.begin_with_model()
         self.model.session.break_with(ZeroDivisionError("boom"))
         await self.until(lambda: ModelClosed("internal_error") in call.received)
         self.assertIn("call_task_died", [line["event"] for line in self.logs])
         await self.end(bridge)
 
     async def test_a_model_writer_that_loses_its_socket_is_reported(self) -> None:
-        bridge, call = self.begin()
+        bridge, call = await self.begin_with_model()
         self.model.session.send_error = ModelUnavailable("closed_1011", permanent=False)
         call.answers[CallerAudio] = [ForwardAudio(FRAME)]
         bridge.feed(CallerAudio(FRAME))
@@ -259,7 +265,7 @@ class BridgeTests(BridgeCase):
         bridge, call = self.begin()
         self.carrier.broken = True
         bridge.start(CALLER, STREAM_SID)
-        call.answers[CallerAudio] = [PlayAudio(FRAME)]
+        call.answers[CallerAudio] = [PlayAudio(SOUND)]
         bridge.feed(CallerAudio(FRAME))
         await self.until(lambda: CarrierClosed() in call.received)
         await self.end(bridge)
@@ -291,14 +297,14 @@ class BridgeTests(BridgeCase):
         self.carrier.blocked = True
         bridge, call = self.begin()
         bridge.start(CALLER, STREAM_SID)
-        call.answers[CallerAudio] = [PlayAudio(FRAME)] * 4000
+        call.answers[CallerAudio] = [PlayAudio(SOUND)] * 4000
         bridge.feed(CallerAudio(FRAME))
         await self.until(lambda: CarrierClosed() in call.received)
         self.assertEqual([line["event"] for line in self.logs].count("carrier_reads_too_slowly"), 1)
         await self.end(bridge)
 
     async def test_audio_for_a_model_that_does_not_read_is_bounded(self) -> None:
-        bridge, call = self.begin()
+        bridge, call = await self.begin_with_model()
         self.model.session.blocked = True
         call.answers[CallerAudio] = [ForwardAudio(FRAME)]
         for _ in range(300):
@@ -317,7 +323,7 @@ class BridgeTests(BridgeCase):
         await self.end(bridge)
 
     async def test_a_tool_that_hangs_or_fails_is_answered_all_the_same(self) -> None:
-        async def hang(name: str, arguments: str) -> dict[str, Any]:
+        async def hang(name: str, arguments: str, context: Any) -> dict[str, Any]:
             if name == "hangs":
                 await asyncio.Event().wait()
             raise ZeroDivisionError
@@ -339,9 +345,9 @@ class BridgeTests(BridgeCase):
         self.assertEqual(len(call.received), told)
 
     async def test_no_word_of_the_call_is_in_the_log(self) -> None:
-        bridge, call = self.begin()
+        bridge, call = await self.begin_with_model()
         bridge.start(CALLER, STREAM_SID)
-        call.answers[CallerAudio] = [Greet("canary-greeting"), SaveTurn(TURN)]
+        call.answers[CallerAudio] = [Say("canary-greeting"), SaveTurn(TURN)]
         bridge.feed(CallerAudio(FRAME))
         await self.end(bridge)
         self.assertTrue(self.logs)

@@ -137,10 +137,12 @@ class CallTests(SimpleTestCase):
             await stream.start()
             final = await self.until_over()
             await eventually(lambda: stream.close_code)
-        self.assertEqual(final["ended_reason"], "model_failed")
+        self.assertEqual((final["status"], final["ended_reason"]), ("in-progress", "model_refused"))
         self.assertIn("http_401", [line.get("code") for line in self.logs])
 
-    async def test_a_model_that_is_lost_in_mid_sentence_fails_the_call_and_keeps_what_was_said(self) -> None:
+    async def test_a_model_that_is_lost_in_mid_sentence_is_replaced_by_another_session_that_knows_what_was_said(
+        self,
+    ) -> None:
         for fault in ("abort@2", "close:1011@2"):
             with self.subTest(fault=fault):
                 self.recorder.facts.clear()
@@ -148,11 +150,14 @@ class CallTests(SimpleTestCase):
                 async with self.model(fault) as server:
                     stream = await self.greeted(server)
                     await Caller(stream).say("ask-hours")
+                    await eventually(lambda: len(server.ledger.of("opened")) == 2)
+                    await eventually(lambda: self.said_by_the_second(server))
+                    await stream.hang_up()
                     final = await self.until_over()
-                    await stream.until_closed()
-                self.assertEqual(final["ended_reason"], "model_failed")
+                self.assertEqual((final["status"], final["ended_reason"]), ("completed", "caller_hung_up"))
                 self.assertEqual(final["turns"][0]["bot_reply"], GREETING)
-                self.assertEqual(stream.close_code, 1000)
+                self.assertEqual(final["turns"][1]["user_text"], all_clips()["ask-hours"].text)
+                self.assertEqual((final["counters"]["model_lost"], final["counters"]["model_renewals"]), (1, 1))
 
     async def test_ten_calls_at_once_are_ten_calls(self) -> None:
         call_sids = ["CA" + f"{number:032x}" for number in range(10)]
@@ -173,6 +178,10 @@ class CallTests(SimpleTestCase):
             session = closed[final["model_session_id"]]
             self.assertEqual(session["audio_sha256"], sha256(caller.said).hexdigest())
             self.assertEqual(session["output_audio_sha256"], sha256(stream.audio()).hexdigest())
+
+    def said_by_the_second(self, server: ModelServer) -> list[dict[str, Any]]:
+        _, second = server.ledger.of("opened")
+        return [said for said in server.ledger.of("said") if said["session_id"] == second["session_id"]]
 
     def closed(self, server: ModelServer, count: int) -> list[dict[str, Any]]:
         facts = server.ledger.of("closed")

@@ -10,10 +10,10 @@ from media.engine.commands import (
     ClearPlayback,
     CloseStream,
     ForwardAudio,
-    Greet,
     ModelCommand,
     PlayAudio,
     Respond,
+    Say,
     SendMark,
 )
 from media.outboxes import CarrierOutbox, ModelOutbox, audio_ms
@@ -38,7 +38,7 @@ class AudioLengthTests(SimpleTestCase):
 class ModelOutboxTests(SimpleTestCase):
     async def test_commands_leave_in_the_order_they_came(self) -> None:
         outbox = ModelOutbox()
-        sent: list[ModelCommand] = [Greet("Hello."), ForwardAudio(frame(1)), Respond()]
+        sent: list[ModelCommand] = [Say("Hello."), ForwardAudio(frame(1)), Respond()]
         for command in sent:
             outbox.put(command)
         self.assertEqual(await take(outbox, 3), sent)
@@ -59,10 +59,10 @@ class ModelOutboxTests(SimpleTestCase):
 
     async def test_other_commands_are_never_dropped(self) -> None:
         outbox = ModelOutbox(max_audio_ms=20)
-        outbox.put(Greet("Hello."))
+        outbox.put(Say("Hello."))
         for number in range(3):
             outbox.put(ForwardAudio(frame(number)))
-        self.assertEqual(await take(outbox, 2), [Greet("Hello."), ForwardAudio(frame(2))])
+        self.assertEqual(await take(outbox, 2), [Say("Hello."), ForwardAudio(frame(2))])
 
     async def test_audio_that_has_left_makes_room(self) -> None:
         outbox = ModelOutbox(max_audio_ms=20)
@@ -75,17 +75,15 @@ class ModelOutboxTests(SimpleTestCase):
 class CarrierOutboxTests(SimpleTestCase):
     async def test_a_clear_goes_first_and_drops_the_audio_but_keeps_the_marks(self) -> None:
         outbox = CarrierOutbox()
-        waiting: list[CarrierCommand] = [PlayAudio(frame(1)), SendMark("m-1"), PlayAudio(frame(2)), SendMark("m-2")]
-        for command in [*waiting, ClearPlayback(), PlayAudio(frame(3))]:
+        waiting: list[CarrierCommand] = [PlayAudio(b"1"), SendMark("m-1"), PlayAudio(b"2"), SendMark("m-2")]
+        for command in [*waiting, ClearPlayback(), PlayAudio(b"3")]:
             outbox.put(command)
-        self.assertEqual(
-            await take(outbox, 4), [ClearPlayback(), SendMark("m-1"), SendMark("m-2"), PlayAudio(frame(3))]
-        )
+        self.assertEqual(await take(outbox, 4), [ClearPlayback(), SendMark("m-1"), SendMark("m-2"), PlayAudio(b"3")])
 
     async def test_a_full_outbox_says_so_and_still_takes_the_end(self) -> None:
         outbox = CarrierOutbox(max_commands=2)
-        self.assertTrue(outbox.put(PlayAudio(frame(1))))
-        self.assertTrue(outbox.put(PlayAudio(frame(2))))
-        self.assertFalse(outbox.put(PlayAudio(frame(3))))
+        self.assertTrue(outbox.put(PlayAudio(b"1")))
+        self.assertTrue(outbox.put(PlayAudio(b"2")))
+        self.assertFalse(outbox.put(PlayAudio(b"3")))
         self.assertTrue(outbox.put(CloseStream()))
-        self.assertEqual(await take(outbox, 3), [PlayAudio(frame(1)), PlayAudio(frame(2)), CloseStream()])
+        self.assertEqual(await take(outbox, 3), [PlayAudio(b"1"), PlayAudio(b"2"), CloseStream()])

@@ -1,0 +1,198 @@
+"""Who has the floor: the caller makes a sound, and the agent stops, goes on, or answers."""
+
+from base64 import b64decode
+from collections import Counter, deque
+
+from media.engine.commands import CancelResponse, ClearPlayback, Command, DropItem, TruncateItem
+from media.engine.config import CallConfig
+from media.engine.deadlines import Deadline, Deadlines
+from media.engine.echo import LONGEST_FRAMES, is_echo
+from media.engine.interruption import Interruption, Verdict
+from media.engine.playback import Playback, SpokenItem
+from media.engine.responses import Responses
+from media.engine.transcript import Transcript
+
+NEAR_THE_END_SECONDS = 1.5  # of the agent's speech left: whoever says "yes" then is answering
+ECHO_LOOK_SECONDS = 0.2  # of a sound, until it can be told whether it is an echo
+
+
+class Floor:
+    """`caller_audio`: the latest frames of the caller, for whoever gets them to put there."""
+
+    def __init__(
+        self,
+        config: CallConfig,
+        deadlines: Deadlines,
+        counters: Counter[str],
+        playback: Playback,
+        responses: Responses,
+        transcript: Transcript,
+    ) -> None:
+        self.caller_audio: deque[str] = deque(maxlen=LONGEST_FRAMES)
+        self.caller_spoke = False  # since this was last looked at: words, not only a sound
+        self._traits = config.traits
+        self._deadlines = deadlines
+        self._counters = counters
+        self._playback = playback
+        self._responses = responses
+        self._transcript = transcript
+        self._interruption = Interruption(config.traits.silence_seconds, config.back_channels)
+        self._echo_seen = False  # this caller's loudspeaker comes back
+        self._suspect = ""  # the item of a sound that is taken for an echo so far
+        self._look_again_at: float | None = None
+        self._talks_over = ""  # the item of a sound during something that nobody may stop
+
+    @property
+    def in_doubt(self) -> bool:
+        """Has the agent stopped, and is it not known yet whether it was interrupted?"""
+        return bool(self._interruption)
+
+    def doubt_until(self) -> float | None:
+        return self._interruption.deadline()
+
+    def take_caller_spoke(self) -> bool:
+        """Has the caller said something since this was last asked?"""
+        spoke, self.caller_spoke = self.caller_spoke, False
+        return spoke
+
+    def speech_started(self, item_id: str, now: float) -> list[Command]:
+        self._transcript.speech_started(item_id, now)
+        self._responses.caller_started()
+        if not (self._playback.busy or self._responses.active is not None or self._responses.on_its_way):
+            self.caller_spoke = True
+            return []
+        if self._playback.is_protected(now):
+            self._talks_over = item_id
+            return []
+        if self._echo_seen and not self.in_doubt and self._playback.on_the_line:
+            self._suspect, self._look_again_at = item_id, now + ECHO_LOOK_SECONDS
+            return []
+        return self._stop_speaking(item_id, now)
+
+    def speech_stopped(self, item_id: str, now: float) -> list[Command]:
+        if self._talks_over == item_id:
+            self._talks_over = ""
+        if item_id in self._interruption:
+            self._interruption.ended(item_id, now, echo=self._sounds_like_echo(now))
+            self._responses.caller_paused()
+            return []
+        suspected = item_id == self._suspect
+        if suspected:
+            self._suspect, self._look_again_at = "", None
+        if self._sounds_like_echo(now):
+            self._responses.caller_paused()
+            self._echo_seen = True
+            self._counters["echoes"] += 1
+            return self._forget(item_id, now)
+        if suspected and self._playback.busy:
+            commands = self._stop_speaking(item_id, now)
+            self._interruption.ended(item_id, now, echo=False)
+            self._responses.caller_paused()
+            return commands
+        self.caller_spoke = True
+        self._responses.caller_stopped(now)
+        return []
+
+    def has_words(self, item_id: str, text: str) -> None:
+        if item_id in self._interruption:
+            self._interruption.has_words(item_id, text)
+
+    def response_started(self, response_id: str) -> list[Command]:
+        if self._responses.started(response_id) and not self._traits.cancels_itself:
+            return [CancelResponse(response_id)]
+        return []
+
+    def look_again(self, now: float) -> list[Command]:
+        """A sound that was taken for an echo goes on: if it is none any more, it is the caller."""
+        item_id = self._suspect
+        if self._sounds_like_echo(now):
+            self._look_again_at = now + ECHO_LOOK_SECONDS
+            return []
+        self._suspect, self._look_again_at = "", None
+        return self._stop_speaking(item_id, now)
+
+    def settle(self, now: float) -> list[Command]:
+        """Decide what can be decided by now."""
+        commands: list[Command] = []
+        if self._talks_over and not self._playback.is_protected(now):
+            item_id, self._talks_over = self._talks_over, ""
+            if self._playback.busy:
+                commands += self._stop_speaking(item_id, now)
+        verdict = self._interruption.verdict(now) if self._interruption else Verdict.OPEN
+        if verdict is Verdict.OPEN:
+            return commands
+        if verdict is Verdict.INTERRUPTS:
+            return commands + self._interrupt(now)
+        return commands + self._go_on(now)
+
+    def set_deadlines(self) -> None:
+        self._deadlines.set(Deadline.DOUBT, self._interruption.deadline())
+        self._deadlines.set(Deadline.ECHO, self._look_again_at)
+
+    def model_changed(self, now: float) -> list[Command]:
+        """What the sounds were will not be said any more: the agent goes on with what it has."""
+        was_in_doubt = self.in_doubt
+        self._interruption.sounds.clear()
+        self._suspect, self._talks_over, self._look_again_at = "", "", None
+        return [*self._playback.resume(now)] if was_in_doubt else []
+
+    # --- What comes of it -----------------------------------------------------------------------------------
+
+    def _stop_speaking(self, item_id: str, now: float) -> list[Command]:
+        """At once; whether it was right to stop is seen afterwards."""
+        first = not self._interruption
+        self._interruption.began(item_id, now)
+        clear: list[Command] = [ClearPlayback()] if self._playback.on_the_line else []
+        self._playback.hold(now)
+        if first:
+            left = self._playback.waiting_seconds
+            self._interruption.near_the_end = left < NEAR_THE_END_SECONDS and not self._playback.has_open_ends
+        return clear
+
+    def _go_on(self, now: float) -> list[Command]:
+        """It was no interruption: from where the caller left off hearing."""
+        commands: list[Command] = []
+        for item_id, sound in self._interruption.sounds.items():
+            self._counters["echoes" if sound.verdict is Verdict.ECHO else "false_interruptions"] += 1
+            self._echo_seen = self._echo_seen or sound.verdict is Verdict.ECHO
+            if sound.verdict is not Verdict.LISTENS:
+                commands += self._forget(item_id, now)
+        self._interruption.sounds.clear()
+        return [*commands, *self._playback.resume(now)]
+
+    def _interrupt(self, now: float) -> list[Command]:
+        """The rest is not said; the model is told how much was heard, and answers once the caller has stopped."""
+        has_stopped = all(sound.ended is not None for sound in self._interruption.sounds.values())
+        self._interruption.sounds.clear()
+        self.caller_spoke = True
+        if self._playback.busy:
+            self._counters["interruptions"] += 1
+        commands = [truncate for item in self._playback.cut(now) for truncate in self._truncate(item)]
+        active = self._responses.active
+        if active is not None:
+            self._responses.cut(active)
+            if not self._traits.cancels_itself:
+                commands.append(CancelResponse(active))
+        self._responses.cut_next()
+        if has_stopped:
+            self._responses.caller_stopped(now)
+        return commands
+
+    def _truncate(self, item: SpokenItem) -> list[Command]:
+        if not item.response_id:
+            return []  # our own: the model has it as text
+        self._responses.cut(item.response_id)
+        if not self._traits.needs_truncate or not item.received:
+            return []
+        return [TruncateItem(item.item_id, min(item.heard_ms, item.received_ms))]
+
+    def _forget(self, item_id: str, now: float) -> list[Command]:
+        self._transcript.forget(item_id, now)
+        return [DropItem(item_id)]
+
+    def _sounds_like_echo(self, now: float) -> bool:
+        heard = self._playback.heard_lately(now)
+        try:
+            return bool(heard) and is_echo(heard, b"".join(map(b64decode, self.caller_audio)))
+        except ValueError:  # no base64: nobody's voice
+            return False
