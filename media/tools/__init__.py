@@ -1,40 +1,40 @@
-"""What an agent may do in a call: for each tool its name, JSON schema and timeout, and one function."""
+"""What an agent may do in a call: for each tool its name, JSON schema and timeout, and one function.
+
+Some are built in (TOOLS); an operator adds others, which ask a service over HTTP (`media.tools.http`, docs/tools.md).
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+import traceback
 from typing import Any
 
 import structlog
 
+from businesses.snapshots import AgentSnapshot, HttpTool
 from media.engine.config import ToolSpec
-from media.tools import end_call
+from media.tools import arguments as tool_arguments
+from media.tools import end_call, http, take_message
+from media.tools.base import Tool, ToolContext, ToolError, ToolFailed, ToolRecord, ToolRefused
+
+__all__ = [
+    "TOOLS",
+    "Tool",
+    "ToolContext",
+    "ToolError",
+    "ToolFailed",
+    "ToolRecord",
+    "ToolRefused",
+    "answer",
+    "as_text",
+    "known",
+    "run",
+    "schemas",
+    "specs",
+]
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Tool:
-    """One tool. `run` takes the model's arguments, parsed and untrusted, and returns what the model is told (JSON)."""
-
-    name: str
-    description: str
-    parameters: dict[str, Any]  # JSON schema of an object
-    run: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
-    timeout_seconds: float = 10.0
-    ends_call: bool = False  # the engine acts on it itself: see media.engine.config.ToolSpec
-
-    def schema(self) -> dict[str, Any]:
-        """Return the tool as an OpenAI Realtime session names it (protocols, openai-realtime B2)."""
-        return {
-            "type": "function",
-            "name": self.name,
-            "description": self.description,
-            "parameters": self.parameters,
-        }
-
 
 TOOLS: dict[str, Tool] = {
     "end_call": Tool(
@@ -44,47 +44,102 @@ TOOLS: dict[str, Tool] = {
         run=end_call.run,
         ends_call=True,
     ),
+    "take_message": Tool(
+        name="take_message",
+        description=take_message.DESCRIPTION,
+        parameters=take_message.PARAMETERS,
+        run=take_message.run,
+    ),
 }
 
 
-class ToolRefused(Exception):
-    """The model asked for something that cannot be run. `reason` is safe to log and to tell the model."""
+async def run(name: str, arguments: str, context: ToolContext) -> dict[str, Any]:
+    """Run a tool of the agent's with the JSON text that the model wrote. Raise ToolRefused, or what the tool raises."""
+    tool = next((tool for its_name, tool in _tools(context.agent) if its_name == name), ToolRefused("unknown_tool"))
+    if isinstance(tool, ToolRefused):
+        raise tool
+    return await tool.run(tool_arguments.fitting(tool.parameters, tool_arguments.parse(arguments)), context)
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
+async def answer(name: str, arguments: str, context: ToolContext, timeout_seconds: float) -> tuple[str, str]:
+    """Run a tool; return what the model is told, as JSON text, and how it ended (a value of calls.models.ToolState):
+    "finished", "failed", "timed_out" or "refused". Every failure becomes something the model can act on.
 
-async def run(name: str, arguments: str) -> dict[str, Any]:
-    """Run a tool with the JSON text that the model wrote. Raise ToolRefused, or whatever the tool raises."""
-    tool = TOOLS.get(name)
-    if tool is None:
-        raise ToolRefused("unknown_tool")
+    The log gets a code for it, and no word of what was asked or answered.
+    """
+    told = log.bind(call_sid=context.call_sid, tool=name)
     try:
-        parsed = json.loads(arguments or "{}")
-    except (ValueError, RecursionError) as error:
-        raise ToolRefused("arguments_are_not_json") from error
-    if not isinstance(parsed, dict):
-        raise ToolRefused("arguments_are_not_an_object")
-    return await tool.run(parsed)
+        async with asyncio.timeout(timeout_seconds):
+            return as_text(await run(name, arguments, context)), "finished"
+    except TimeoutError:
+        told.warning("tool_timed_out")
+        return as_text(
+            {"error": "timeout", "message": "It took too long. It may have been done all the same."}
+        ), "timed_out"
+    except ToolRefused as refusal:
+        told.warning("tool_refused", reason=refusal.reason)
+        return as_text(refusal.answer()), "refused"
+    except ToolError as failure:
+        told.warning("tool_failed", reason=failure.reason)
+        return as_text(failure.answer()), "failed"
+    except Exception as error:  # noqa: BLE001 - the edge of a task
+        # Without the error's own text, which may quote arguments.
+        told.error("tool_broken", error=type(error).__name__, where=_place(error))
+        return as_text({"error": "failed"}), "failed"
 
 
-def known(names: Iterable[str]) -> list[Tool]:
-    """Return the tools of these names; a name nobody knows is left out with a warning (an agent still answers)."""
+def as_text(output: dict[str, Any]) -> str:
+    """Return what the model is given, and the record keeps: JSON, in characters that every encoding knows."""
+    return json.dumps(output, ensure_ascii=False).encode("utf-8", "replace").decode()
+
+
+def known(agent: AgentSnapshot) -> list[Tool]:
+    """Return the agent's tools. One that nobody knows, or that could never work, is left out with a warning: an agent
+    still answers."""
     tools = []
-    for name in names:
-        if tool := TOOLS.get(name):
-            tools.append(tool)
+    for name, tool in _tools(agent):
+        if isinstance(tool, ToolRefused):
+            log.warning("tool_left_out", tool=name, reason=tool.reason)
         else:
-            log.warning("unknown_tool_ignored", tool=name)
+            tools.append(tool)
     return tools
 
 
-def specs(names: Iterable[str]) -> dict[str, ToolSpec]:
-    """Return what the engine needs to know of these tools."""
-    return {tool.name: ToolSpec(tool.name, tool.timeout_seconds, tool.ends_call) for tool in known(names)}
+def specs(agent: AgentSnapshot) -> dict[str, ToolSpec]:
+    """Return what the engine needs to know of the agent's tools."""
+    return {tool.name: ToolSpec(tool.name, tool.timeout_seconds, tool.ends_call) for tool in known(agent)}
 
 
-def schemas(names: Iterable[str]) -> list[dict[str, Any]]:
-    """Return what the model is told of these tools."""
-    return [tool.schema() for tool in known(names)]
+def schemas(agent: AgentSnapshot) -> list[dict[str, Any]]:
+    """Return what the model is told of the agent's tools."""
+    return [tool.schema() for tool in known(agent)]
+
+
+def _tools(agent: AgentSnapshot) -> list[tuple[str, Tool | ToolRefused]]:
+    """The agent's tools by name, or why there is none: the built-in ones that it names, and all its HTTP tools. None of
+    those takes the place of another, nor of a built-in one, whether the agent has that or not."""
+    own = {definition.name for definition in agent.http_tools}
+    built_in = [
+        (name, TOOLS.get(name) or ToolRefused("unknown_tool")) for name in agent.tools if name not in own - TOOLS.keys()
+    ]
+    taken = set(TOOLS)
+    http_tools = []
+    for definition in agent.http_tools:
+        http_tools.append((definition.name, _http_tool(definition, taken)))
+        taken.add(definition.name)
+    return [*built_in, *http_tools]
+
+
+def _http_tool(definition: HttpTool, taken: set[str]) -> Tool | ToolRefused:
+    if definition.name in taken:
+        return ToolRefused("name_is_taken")
+    try:
+        return http.tool(definition)
+    except ToolRefused as refusal:
+        return refusal
+
+
+def _place(error: BaseException) -> str:
+    """Where it was raised, as file:line."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""

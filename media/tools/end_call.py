@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from media.tools.base import ToolContext
+
 DESCRIPTION = (
     "End the phone call. Use it when the caller has said goodbye or wants nothing more. "
     "Say goodbye first; the call ends when the caller has heard it."
@@ -10,5 +12,5 @@ DESCRIPTION = (
 PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
-async def run(arguments: dict[str, Any]) -> dict[str, Any]:
+async def run(arguments: dict[str, Any], context: ToolContext) -> dict[str, Any]:
     return {"ok": True}
