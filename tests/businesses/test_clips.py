@@ -21,6 +21,7 @@ from businesses.snapshots import SpokenClip
 from calls import doors
 from tests.businesses.test_admin import AdminCase
 from tests.businesses.worlds import STARTED, World, make_world
+from tests.calls.valkey import Valkey
 from voiceagent.celery import app
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
@@ -237,6 +238,20 @@ class PublishingTest(ClipCase):
                 self.assertFalse(jobs.ask_to_render(7))
                 self.assertEqual(vars(logs.records[0])["error"], type(error).__name__)
                 self.assertNotIn("canary", str(vars(logs.records[0])))
+
+    def test_a_broker_that_hangs_is_not_waited_for(self) -> None:
+        valkey = Valkey()
+        self.addCleanup(valkey.close)
+        with (
+            mock.patch.object(jobs, "current_app", conf=mock.Mock(broker_url=valkey.broker_url), amqp=app.amqp) as fake,
+            self.assertLogs("businesses.jobs", "WARNING"),
+        ):
+            fake.send_task = app.send_task
+            self.assertTrue(jobs.ask_to_render(7))
+            valkey.hang()
+            self.assertFalse(jobs.ask_to_render(8))
+            valkey.go_on()
+        self.assertEqual(len(valkey.queued("default")), 1)
 
     def test_the_job_names_ids_only(self) -> None:
         with mock.patch.object(app, "send_task") as send:
