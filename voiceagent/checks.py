@@ -23,7 +23,7 @@ from django.core.management.base import SystemCheckError
 from django.db import Error as DatabaseUnwell
 from django.db import connection
 
-from businesses import encryption
+from businesses import allowed_hosts, encryption
 from calls.threads import BoundedPool
 from voiceagent import prices, servers
 
@@ -124,7 +124,7 @@ def check_secrets_keys(keys: Sequence[str]) -> Iterable[CheckMessage]:
         yield Error(
             f"SECRETS_KEYS: key number {place} is no Fernet key (32 bytes in url-safe base64).",
             hint="Make one: openssl rand -base64 32 | tr '+/' '-_'",
-            id="voiceagent.E011",
+            id="voiceagent.E012",
         )
 
 
@@ -136,6 +136,28 @@ def check_secrets(unreadable: Iterable[str]) -> Iterable[CheckMessage]:
             hint="Add the key they were encrypted with at the end of SECRETS_KEYS (or an old SECRET_KEY to "
             "SECRET_KEY_FALLBACKS) and run: manage.py rotate_secrets. Or enter the secrets in admin again and publish.",
             id="voiceagent.W004",
+        )
+
+
+def check_tool_hosts(entries: Sequence[str], *, allow_local: bool, is_public: bool) -> Iterable[CheckMessage]:
+    """An entry that allows nothing would be found out by a caller."""
+    for entry in entries:
+        address = allowed_hosts.literal(entry)
+        problem = allowed_hosts.problem(entry)
+        if address is not None and not address.is_global and not (allow_local and address.is_loopback):
+            problem = "is no public address, and so is never asked"
+        if problem:
+            yield Error(
+                f"HTTP_TOOL_HOSTS: {entry!r} {problem}.",
+                hint="List hosts, like HTTP_TOOL_HOSTS=api.example.com,.example.org (which is every name below it).",
+                id="voiceagent.E013",
+            )
+    if allow_local and is_public:
+        yield Warning(
+            "HTTP_TOOLS_ALLOW_LOCAL is on while PUBLIC_URL names a public server: agents may reach services of this "
+            "machine that HTTP_TOOL_HOSTS names.",
+            hint="Remove HTTP_TOOLS_ALLOW_LOCAL from the environment or .env.",
+            id="voiceagent.W005",
         )
 
 
@@ -244,6 +266,9 @@ def check_settings(**_kwargs: Any) -> list[CheckMessage]:
         *check_prices(settings.SPEECH_PRICES_FILE),
         *check_secret_key(settings.SECRET_KEY, is_public=settings.IS_PUBLIC),
         *check_secrets_keys(settings.SECRETS_KEYS),
+        *check_tool_hosts(
+            settings.HTTP_TOOL_HOSTS, allow_local=settings.HTTP_TOOLS_ALLOW_LOCAL, is_public=settings.IS_PUBLIC
+        ),
         *check_debug(settings.DEBUG, is_public=settings.IS_PUBLIC),
         *check_redelivery(
             settings.CELERY_BROKER_TRANSPORT_OPTIONS["visibility_timeout"],

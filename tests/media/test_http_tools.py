@@ -356,6 +356,9 @@ class Diverted(httpcore2.AsyncNetworkBackend):
 class ConnectingTests(SimpleTestCase):
     """Of TLS, with a name server that says what it likes."""
 
+    certificate: Certificate
+    service: Service
+
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()

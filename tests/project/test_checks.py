@@ -64,6 +64,30 @@ class CheckTests(SimpleTestCase):
         self.assertEqual(ids(checks.check_debug(True, is_public=True)), ["E006"])
         self.assertEqual(ids(checks.check_debug(True, is_public=False)), [])
 
+    def test_every_entry_of_the_hosts_of_tools_allows_some_host(self) -> None:
+        for entry, expected in {
+            "api.example.com": [],
+            ".example.com": [],
+            "93.184.216.34": [],
+            "https://api.example.com": ["E013"],
+            "api.example.com:8443": ["E013"],
+            "*.example.com": ["E013"],
+            "localhost": ["E013"],
+            "10.0.0.1": ["E013"],
+            "127.0.0.1": ["E013"],
+            "[::1]": ["E013"],
+        }.items():
+            with self.subTest(entry=entry):
+                found = checks.check_tool_hosts([entry], allow_local=False, is_public=True)
+                self.assertEqual(ids(found), expected)
+
+    def test_tools_may_only_ask_this_machine_where_nobody_else_is_served(self) -> None:
+        for is_public, expected in {True: ["W005"], False: []}.items():
+            found = checks.check_tool_hosts(["127.0.0.1"], allow_local=True, is_public=is_public)
+            self.assertEqual(ids(found), expected)
+        found = checks.check_tool_hosts(["10.0.0.1"], allow_local=True, is_public=False)
+        self.assertEqual(ids(found), ["E013"])
+
     def test_a_job_is_not_given_out_again_while_it_may_still_run(self) -> None:
         self.assertEqual(checks.LONGEST_RETRY_SECONDS, FactTask.retry_backoff_max)
         for timeout, expected in {45: ["E007"], 46: []}.items():

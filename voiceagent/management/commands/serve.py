@@ -103,6 +103,7 @@ class Stopping:
         from calls.recorder import get_recorder
         from media import live
         from media.draining import drain
+        from media.tools import http
 
         try:
             await drain(live.calls, settings.DRAIN_SECONDS)
@@ -111,6 +112,7 @@ class Stopping:
                 log.error("records_left_at_stop")
             if not await asyncio.to_thread(self._heart.stop, HEART_SECONDS):
                 log.warning("heartbeat_left_at_stop")
+            await http.close()
         finally:
             self._server.stop()
 
