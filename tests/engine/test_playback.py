@@ -3,39 +3,57 @@ import random
 
 from django.test import SimpleTestCase
 
+from media.engine.caller_audio import audio_bytes
 from media.engine.commands import PlayAudio, SendMark
-from media.engine.playback import Playback, audio_bytes
-from tests.engine.driver import audio, size
+from media.engine.playback import MARK_BYTES, Playback
+from tests.engine.driver import sound
 
 
-def playback() -> Playback:
-    return Playback(overdue_seconds=2.0)
+def playback(ahead_seconds: float = 60.0) -> Playback:
+    return Playback(overdue_seconds=2.0, ahead_seconds=ahead_seconds)
 
 
-def plays(commands: list[PlayAudio | SendMark]) -> list[str]:
-    return [command.payload for command in commands if isinstance(command, PlayAudio)]
+def plays(commands: list[PlayAudio | SendMark]) -> bytes:
+    return b"".join(command.audio for command in commands if isinstance(command, PlayAudio))
 
 
 def marks(commands: list[PlayAudio | SendMark]) -> list[str]:
     return [command.name for command in commands if isinstance(command, SendMark)]
 
 
+def speech(ms: int, seed: int = 7) -> bytes:
+    """Of which no part is like another."""
+    return random.Random(seed).randbytes(ms * 8)
+
+
 class Pieces(SimpleTestCase):
-    def test_bytes_are_counted_without_decoding(self) -> None:
+    def test_bytes_of_the_callers_side_are_counted_without_decoding(self) -> None:
         for length in range(1, 2000):
             payload = base64.b64encode(bytes(length)).decode()
             self.assertEqual(audio_bytes(payload), length)
             self.assertEqual(audio_bytes(payload.rstrip("=")), length)
 
     def test_a_large_delta_is_cut_into_180_ms_each_with_a_mark_behind_it(self) -> None:
-        done = playback().receive("r", "a", audio(360), 0.0)
-        self.assertEqual(done, [PlayAudio(audio(180)), SendMark("m1"), PlayAudio(audio(180)), SendMark("m2")])
+        done = playback().receive("r", "a", sound(360), 0.0)
+        self.assertEqual(done, [PlayAudio(sound(180)), SendMark("m1"), PlayAudio(sound(180)), SendMark("m2")])
 
-    def test_small_deltas_pass_untouched_and_share_a_mark(self) -> None:
+    def test_small_deltas_pass_as_they_are_and_share_a_mark(self) -> None:
         book = playback()
         for _ in range(8):
-            self.assertEqual(book.receive("r", "a", audio(20), 0.0), [PlayAudio(audio(20))])
-        self.assertEqual(marks(book.receive("r", "a", audio(20), 0.0)), ["m1"])
+            self.assertEqual(book.receive("r", "a", sound(20), 0.0), [PlayAudio(sound(20))])
+        self.assertEqual(marks(book.receive("r", "a", sound(20), 0.0)), ["m1"])
+
+    def test_only_whole_frames_are_sent_and_the_rest_with_what_follows_or_at_the_end(self) -> None:
+        book = playback()
+        self.assertEqual(plays(book.receive("r", "a", sound(30), 0.0)), sound(20))
+        self.assertEqual(plays(book.receive("r", "a", sound(5), 0.0)), b"")
+        self.assertEqual(plays(book.receive("r", "a", sound(10), 0.0)), sound(20))
+        self.assertEqual(book.finish("a", 0.0), [PlayAudio(sound(5)), SendMark("m1")])
+
+    def test_the_rest_of_an_item_is_sent_before_another_one(self) -> None:
+        book = playback()
+        book.receive("r", "a", sound(30), 0.0)
+        self.assertEqual(plays(book.receive("r", "b", sound(20, 1), 0.0)), sound(10) + sound(20, 1))
 
     def test_no_byte_is_lost_and_marks_are_never_further_apart_than_180_ms(self) -> None:
         dice = random.Random(7)
@@ -44,115 +62,136 @@ class Pieces(SimpleTestCase):
             for _ in range(20):
                 data = dice.randbytes(dice.randint(1, 5000))
                 sent += data
-                for command in book.receive("r", "a", base64.b64encode(data).decode(), 0.0):
+                for command in book.receive("r", "a", data, 0.0):
                     if isinstance(command, PlayAudio):
-                        got += base64.b64decode(command.payload, validate=True)
-                        unmarked += size(command.payload)
-                        self.assertLessEqual(unmarked, 1440)
+                        got += command.audio
+                        unmarked += len(command.audio)
+                        self.assertLessEqual(unmarked, MARK_BYTES)
                     else:
                         unmarked = 0
+            got += plays(book.finish("a", 0.0))
             self.assertEqual(got, sent)
             self.assertEqual(book.items["a"].sent, len(sent))
 
     def test_the_end_of_an_item_gets_a_mark_of_its_own(self) -> None:
         book = playback()
-        book.receive("r", "a", audio(100), 0.0)
+        book.receive("r", "a", sound(100), 0.0)
         self.assertEqual(book.finish("a", 0.0), [SendMark("m1")])
+        self.assertEqual(book.finish("a", 0.0), [])
         self.assertEqual(book.finish("nobody", 0.0), [])
 
     def test_an_item_that_ends_on_a_mark_needs_no_other(self) -> None:
         book = playback()
-        book.receive("r", "a", audio(180), 0.0)
+        book.receive("r", "a", sound(180), 0.0)
         self.assertEqual(book.finish_response("r", 0.0), [])
         self.assertTrue(book.items["a"].complete)
+
+    def test_all_items_end_when_the_model_is_gone(self) -> None:
+        book = playback()
+        book.receive("r", "a", sound(100), 0.0)
+        book.receive("r", "b", sound(100), 0.0)
+        self.assertTrue(book.has_open_ends)
+        self.assertEqual(book.finish_all(0.0), [SendMark("m2")])
+        self.assertFalse(book.has_open_ends)
 
 
 class Hearing(SimpleTestCase):
     def test_a_mark_proves_that_all_before_it_was_heard(self) -> None:
         book = playback()
-        book.receive("r", "a", audio(540), 0.0)
+        book.receive("r", "a", sound(540), 0.0)
         self.assertTrue(book.mark_reached("m2", 0.36))  # m1 was lost
         self.assertEqual(book.items["a"].heard_ms, 360)
         self.assertFalse(book.mark_reached("m1", 0.4))
 
     def test_between_marks_the_clock_counts(self) -> None:
         book = playback()
-        book.receive("r", "a", audio(540), 0.0)
+        book.receive("r", "a", sound(540), 0.0)
         book.mark_reached("m1", 0.18)
         (item,) = book.cut(0.28)
         self.assertAlmostEqual(item.heard_ms, 280, delta=1)
 
     def test_but_never_past_the_next_mark(self) -> None:
         book = playback()
-        book.receive("r", "a", audio(540), 0.0)
+        book.receive("r", "a", sound(540), 0.0)
         book.mark_reached("m1", 0.18)
         (item,) = book.cut(9.0)
         self.assertEqual(item.heard_ms, 360)
 
-    def test_playback_that_ran_dry_begins_anew_with_the_next_piece(self) -> None:
+    def test_playback_that_ran_dry_begins_anew_with_the_next_piece_and_is_counted(self) -> None:
         book = playback()
-        book.receive("r", "a", audio(100), 0.0)
-        book.receive("r", "a", audio(2000), 5.0)
+        book.receive("r", "a", sound(100), 0.0)
+        book.receive("r", "a", sound(2000), 5.0)
+        self.assertEqual((book.underruns, round(book.underrun_seconds, 3)), (1, 4.9))
         (item,) = book.cut(5.05)
         self.assertAlmostEqual(item.heard_ms, 150, delta=1)
 
+    def test_a_pause_between_two_items_is_none_of_the_line(self) -> None:
+        book = playback()
+        book.receive("r", "a", sound(100), 0.0)
+        book.receive("r", "b", sound(100), 5.0)
+        self.assertEqual(book.underruns, 0)
+
     def test_an_item_heard_to_its_end_is_over(self) -> None:
         book = playback()
-        book.receive("r", "a", audio(180), 0.0)
-        self.assertTrue(book.is_open("a"))
+        book.receive("r", "a", sound(180), 0.0)
         book.finish("a", 0.0)
+        self.assertTrue(book.busy)
         book.mark_reached("m1", 0.2)
-        self.assertFalse(book.is_open("a"))
         self.assertFalse(book.busy)
-        self.assertEqual((book.items["a"].started, book.items["a"].ended), (0.0, 0.2))
+        item = book.items["a"]
+        self.assertTrue(item.wholly_heard)
+        self.assertEqual((item.started, item.ended, item.first_sent), (0.0, 0.2, 0.0))
+        self.assertAlmostEqual(item.first_heard or 0.0, 0.02)
         self.assertEqual(book.cut(0.3), [])
 
     def test_an_item_that_ends_after_it_was_heard_is_over_too(self) -> None:
         book = playback()
-        book.receive("r", "a", audio(180), 0.0)
+        book.receive("r", "a", sound(180), 0.0)
         book.mark_reached("m1", 0.2)
-        self.assertTrue(book.is_open("a"))
+        self.assertFalse(book.items["a"].wholly_heard)
         book.finish("a", 0.9)
-        self.assertFalse(book.is_open("a"))
+        self.assertTrue(book.items["a"].wholly_heard)
+        self.assertFalse(book.has_open_ends)
 
     def test_an_item_that_goes_on_after_its_end_is_open_again(self) -> None:
         book = playback()
-        book.receive("r", "a", audio(180), 0.0)
+        book.receive("r", "a", sound(180), 0.0)
         book.finish("a", 0.1)
         book.mark_reached("m1", 0.2)
-        self.assertEqual(len(plays(book.receive("r", "a", audio(20), 0.3))), 1)
-        self.assertTrue(book.is_open("a"))
+        self.assertEqual(plays(book.receive("r", "a", sound(20), 0.3)), sound(20))
+        self.assertTrue(book.has_open_ends)
 
     def test_a_cut_item_never_plays_again_but_what_was_generated_is_counted(self) -> None:
         book = playback()
-        book.receive("r", "a", audio(400), 0.0)
+        book.receive("r", "a", sound(400), 0.0)
         book.cut(0.1)
-        self.assertEqual(book.receive("r", "a", audio(400), 0.2), [])
-        book.refuse("r", "b", audio(400), 0.2)
+        self.assertEqual(book.receive("r", "a", sound(400), 0.2), [])
+        book.refuse("r", "b", sound(400), 0.2)
         self.assertEqual((book.items["a"].received_ms, book.items["a"].heard_ms), (800, 100))
         self.assertEqual((book.items["b"].received_ms, book.items["b"].heard_ms), (400, 0))
-        self.assertFalse(book.is_open("b"))
+        self.assertTrue(book.is_cut("a") and book.is_cut("b"))
 
 
 class Waiting(SimpleTestCase):
     def test_the_end_is_expected_by_the_clock_and_corrected_by_marks(self) -> None:
         book = playback()
         self.assertIsNone(book.deadline())
-        book.receive("r", "a", audio(1800), 10.0)
-        self.assertAlmostEqual(book.expected_end(), 11.8)
+        self.assertIsNone(book.all_played_by())
+        book.receive("r", "a", sound(1800), 10.0)
+        self.assertAlmostEqual(book.deadline() or 0, 13.8)
         book.mark_reached("m1", 10.5)  # played 320 ms later than the clock said
-        self.assertAlmostEqual(book.expected_end(), 12.12)
         self.assertAlmostEqual(book.deadline() or 0, 14.12)
+        self.assertAlmostEqual(book.all_played_by() or 0, 14.12)
 
     def test_audio_after_a_pause_is_expected_from_then_on(self) -> None:
         book = playback()
-        book.receive("r", "a", audio(180), 0.0)
-        book.receive("r", "a", audio(800), 1.9)  # the mark is late, not yet given up
-        self.assertAlmostEqual(book.expected_end(), 2.7)
+        book.receive("r", "a", sound(180), 0.0)
+        book.receive("r", "a", sound(800), 1.9)  # the mark is late, not yet given up
+        self.assertAlmostEqual(book.deadline() or 0, 4.7)
 
     def test_marks_are_given_up_once_they_are_overdue(self) -> None:
         book = playback()
-        book.receive("r", "a", audio(1000), 0.0)
+        book.receive("r", "a", sound(1000), 0.0)
         book.finish("a", 0.0)
         self.assertEqual(book.tick(2.9), [])
         self.assertTrue(book.busy)
@@ -161,3 +200,177 @@ class Waiting(SimpleTestCase):
         self.assertTrue(book.items["a"].wholly_heard)
         book.tick(4.0)
         self.assertIsNone(book.deadline())
+
+
+class RunningAhead(SimpleTestCase):
+    def test_no_more_is_sent_than_so_far_ahead_and_the_rest_in_time(self) -> None:
+        book, said = playback(1.0), speech(10_000)
+        sent, now = plays(book.receive("r", "a", said, 0.0)), 0.0
+        book.finish("a", 0.0)
+        while (deadline := book.deadline()) is not None and len(sent) < len(said):
+            self.assertLessEqual(len(sent) / 8000, now + 1.0 + 0.1801)
+            self.assertGreater(deadline, now)
+            now = deadline
+            more = plays(book.tick(now))
+            self.assertTrue(more, "woken for nothing")
+            sent += more
+        self.assertEqual(sent, said)
+        self.assertEqual(book.underruns, 0)
+
+    def test_it_is_woken_for_something_whatever_the_numbers_are(self) -> None:
+        dice = random.Random(3)
+        for _ in range(300):
+            book, now = playback(dice.choice((0.1, 0.3, 0.7, 1.1, 2.0))), dice.uniform(0, 2000)
+            book.receive("r", "a", speech(dice.randint(1500, 4000)), now)
+            for _ in range(12):
+                waits = book.waiting_seconds
+                deadline = book.deadline()
+                assert deadline is not None
+                if waits < 0.02:
+                    break
+                book.tick(deadline)
+                self.assertLess(book.waiting_seconds, waits)
+
+    def test_it_runs_ahead_of_what_the_marks_say_not_of_the_clock(self) -> None:
+        book = playback(1.0)
+        book.receive("r", "a", speech(5000), 0.0)
+        book.mark_reached("m1", 0.68)  # the line is half a second late
+        self.assertEqual(len(plays(book.tick(0.7))), MARK_BYTES)
+        self.assertAlmostEqual(book.deadline() or 0, 0.76)  # 1.26 s were sent, 0.18 of it played
+
+    def test_what_was_received_and_not_sent_is_still_to_be_heard(self) -> None:
+        book = playback(1.0)
+        book.receive("r", "a", sound(5000), 0.0)
+        self.assertAlmostEqual(book.waiting_seconds, 3.92)
+        self.assertAlmostEqual(book.all_played_by() or 0, 7.0)
+
+    def test_part_of_a_frame_that_waits_for_more_is_no_speech(self) -> None:
+        book = playback()
+        book.receive("r", "a", sound(190), 0.0)
+        self.assertTrue(book.model_speaks)
+        book.mark_reached("m1", 0.18)
+        self.assertTrue(book.busy)
+        self.assertFalse(book.model_speaks)
+        book.receive("", "own", sound(100), 0.2)
+        self.assertTrue(book.model_speaks)  # what came before it goes first
+
+    def test_our_own_audio_is_not_the_models(self) -> None:
+        book = playback()
+        book.receive("", "own", sound(100), 0.0)
+        self.assertTrue(book.busy)
+        self.assertFalse(book.model_speaks)
+
+
+class HoldingBack(SimpleTestCase):
+    def test_what_was_not_heard_is_sent_again(self) -> None:
+        for ahead, heard_ms in ((60.0, 700), (1.0, 700), (1.0, 0), (60.0, 2999)):
+            book, said = playback(ahead), speech(3000)
+            book.receive("r", "a", said[:8000], 0.0)
+            book.receive("r", "a", said[8000:], 0.0)
+            book.finish("a", 0.0)
+            for number in range(heard_ms // 180):  # the carrier's marks
+                self.assertTrue(book.mark_reached(f"m{number + 1}", (number + 1) * 0.18))
+                book.tick((number + 1) * 0.18)
+            book.hold(heard_ms / 1000 + 0.00001)
+            self.assertFalse(book.on_the_line)
+            self.assertIsNone(book.deadline())
+            self.assertFalse(book.overdue(99.0))
+            self.assertEqual(book.tick(99.0), [])
+            sent, now = plays(book.resume(100.0)), 100.0
+            while len(sent) < len(said) - heard_ms * 8:
+                now = book.deadline() or now
+                sent += plays(book.tick(now))
+            self.assertEqual(sent, said[heard_ms * 8 :])
+
+    def test_it_can_be_held_twice_and_again_after_it_went_on(self) -> None:
+        book, said = playback(), speech(1000)
+        book.receive("r", "a", said, 0.0)
+        book.finish("a", 0.0)
+        book.hold(0.1)
+        book.hold(0.3)
+        book.resume(1.0)
+        book.hold(1.1)
+        self.assertEqual(plays(book.resume(2.0)), said[1600:])
+        self.assertEqual(book.items["a"].heard_ms, 200)
+
+    def test_items_keep_their_order(self) -> None:
+        book, one, two = playback(), speech(300, 1), speech(300, 2)
+        book.receive("r", "a", one, 0.0)
+        book.receive("r", "b", two, 0.0)
+        book.hold(0.1)
+        book.receive("r", "b", b"more" * 40, 0.2)
+        book.receive("", "own", b"ours" * 40, 0.3)
+        book.finish("own", 0.3)
+        self.assertEqual(plays(book.resume(1.0)), one[800:] + two + b"more" * 40 + b"ours" * 40)
+
+    def test_time_held_back_is_no_underrun(self) -> None:
+        book = playback()
+        book.receive("r", "a", sound(400), 0.0)
+        book.hold(0.1)
+        book.resume(3.0)
+        self.assertEqual(book.underruns, 0)
+
+    def test_what_is_cut_while_it_is_held_back_is_gone(self) -> None:
+        book = playback()
+        book.receive("r", "a", sound(400), 0.0)
+        book.hold(0.1)
+        (item,) = book.cut(0.5)
+        self.assertEqual(item.heard_ms, 100)
+        self.assertFalse(book.busy)
+        self.assertEqual(plays(book.receive("r", "b", sound(100), 0.6)), sound(100))
+
+
+class WhatNobodyMayStop(SimpleTestCase):
+    def test_the_beginning_of_an_item_can_be_protected(self) -> None:
+        book = playback()
+        self.assertFalse(book.is_protected(0.0))
+        book.receive("", "own", sound(1000), 0.0, protected=4000)
+        self.assertTrue(book.is_protected(0.15))
+        book.mark_reached("m2", 0.36)
+        self.assertTrue(book.is_protected(0.49))
+        self.assertFalse(book.is_protected(0.51))
+
+    def test_what_follows_it_is_not(self) -> None:
+        book = playback()
+        book.receive("", "own", sound(180), 0.0, protected=9999)
+        book.receive("r", "a", sound(180), 0.0)
+        self.assertTrue(book.is_protected(0.1))
+        book.mark_reached("m1", 0.18)
+        self.assertFalse(book.is_protected(0.2))
+
+
+class HeardLately(SimpleTestCase):
+    def test_it_is_what_played_up_to_now_with_the_silence_between(self) -> None:
+        book, one, two = playback(), speech(180, 1), speech(180, 2)
+        self.assertEqual(book.heard_lately(5.0), b"")
+        book.receive("r", "a", one, 5.0)
+        book.mark_reached("m1", 5.18)
+        book.receive("r", "b", two, 5.5)
+        heard = book.heard_lately(5.6001)
+        self.assertEqual(len(heard), 20_000)
+        self.assertEqual(heard[-800:], two[:800])
+        self.assertEqual(heard[-800 - 2560 : -800], b"\xff" * 2560)  # 320 ms
+        self.assertEqual(heard[-800 - 2560 - 1440 : -800 - 2560], one)
+        self.assertEqual(set(heard[: 20_000 - 4800]), {0xFF})
+
+    def test_what_ended_long_ago_is_not(self) -> None:
+        book = playback()
+        book.receive("r", "a", sound(180), 5.0)
+        book.mark_reached("m1", 5.18)
+        self.assertNotEqual(book.heard_lately(7.6), b"")
+        self.assertEqual(book.heard_lately(7.7), b"")
+
+    def test_of_a_long_answer_only_the_end_is_kept(self) -> None:
+        book, said = playback(), speech(9000)
+        book.receive("r", "a", said, 0.0)
+        for number in range(50):
+            book.mark_reached(f"m{number + 1}", (number + 1) * 0.18)
+        self.assertEqual(book.heard_lately(9.0), said[-20_000:])
+        self.assertLess(sum(len(piece) for _, piece in book._lately), 25_000)
+
+    def test_what_was_cleared_was_not_heard(self) -> None:
+        book, said = playback(), speech(1000)
+        book.receive("r", "a", said, 0.0)
+        book.hold(0.1)
+        heard = book.heard_lately(0.3)
+        self.assertEqual(heard[-2400:], said[:800] + b"\xff" * 1600)
