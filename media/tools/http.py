@@ -51,7 +51,7 @@ _METHODS = ("GET", "POST")
 _TEXT_TYPES = ("text/plain", "text/csv", "text/markdown")
 
 # Not the loop's default threads: whoever hangs in a look-up here must not keep others from theirs.
-_lookups = BoundedPool("tool-lookups", threads=4, queued=32)
+_lookups = BoundedPool("tool-lookups", threads=8, queued=32)
 _clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpcore2.AsyncConnectionPool] = (
     weakref.WeakKeyDictionary()
 )
@@ -72,7 +72,7 @@ def tool(definition: HttpTool) -> Tool:
     schema = definition.parameters
     if not NAME.fullmatch(definition.name) or definition.method not in _METHODS:
         raise ToolRefused("tool_is_malformed")
-    if schema.get("type") != "object" or not isinstance(schema.get("properties", {}), dict):
+    if not isinstance(schema, dict) or schema.get("type") != "object" or not _are_objects(schema.get("properties", {})):
         raise ToolRefused("tool_is_malformed")
     if not all("!" <= character <= "~" for character in definition.secret):
         raise ToolRefused("secret_is_malformed")  # it would break the request, with an error that quotes it
@@ -216,6 +216,10 @@ def new_client(tls: ssl.SSLContext, connections: httpcore2.AsyncNetworkBackend) 
 @functools.cache
 def _tls() -> ssl.SSLContext:
     return httpcore2.default_ssl_context()
+
+
+def _are_objects(properties: object) -> bool:
+    return isinstance(properties, dict) and all(isinstance(value, dict) for value in properties.values())
 
 
 def _seconds(definition: HttpTool) -> float:

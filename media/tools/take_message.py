@@ -27,6 +27,12 @@ PARAMETERS: dict[str, Any] = {
     "additionalProperties": False,
 }
 
+# What Twilio gives in place of a number: a word, or that word on a keypad.
+WITHHELD = frozenset(
+    {"anonymous", "restricted", "blocked", "unknown", "unavailable"}
+    | {"266696687", "7378742833", "2562533", "8656696", "86282452253"}
+)
+
 NAME_CHARACTERS = 100
 NUMBER_CHARACTERS = 40
 MESSAGE_CHARACTERS = 2_000
@@ -36,7 +42,13 @@ async def run(arguments: dict[str, Any], context: ToolContext) -> dict[str, Any]
     message = clean(arguments["message"], MESSAGE_CHARACTERS)
     if not message:
         raise ToolRefused("message_is_empty", "There is no message yet. Ask the caller what should be noted.")
-    number = clean(arguments.get("number", ""), NUMBER_CHARACTERS) or context.from_number
+    number = clean(arguments.get("number", ""), NUMBER_CHARACTERS) or _own(context.from_number)
     name = clean(arguments.get("name", ""), NAME_CHARACTERS)
     context.record.save_message(context.tool_call_id, name, number, message, context.now)
-    return {"ok": True, "message": "The message is noted.", "call_back": number or "unknown"}
+    noted = "The message is noted." if number else "The message is noted, without a number to call back."
+    return {"ok": True, "message": noted, "call_back": number}
+
+
+def _own(number: str) -> str:
+    """The number (or the SIP address) that the caller calls from; nothing when it is withheld."""
+    return "" if number.lower().removeprefix("+") in WITHHELD else number

@@ -109,7 +109,8 @@ class ToolsOfAnAgentTests(SimpleTestCase):
                 self.assertEqual(list(tools.specs(agent(http_tools=(definition,)))), ["end_call"])
                 self.assertEqual([line["reason"] for line in logs], [reason])
         broken = [http_tool(name=name) for name in ("no spaces", "", "x" * 65)]
-        for definition in [*broken, http_tool(parameters={"type": "string"})]:
+        wrong: list[Any] = [{"type": "string"}, {}, [], None, {"type": "object", "properties": {"x": True}}]
+        for definition in [*broken, *(http_tool(parameters=schema) for schema in wrong)]:
             with self.subTest(name=definition.name), capture_logs() as logs:
                 self.assertEqual(tools.schemas(agent(tools=(), http_tools=(definition,))), [])
                 self.assertEqual([line["reason"] for line in logs], ["tool_is_malformed"])
@@ -197,6 +198,14 @@ class TakeMessageTests(SimpleTestCase):
             with self.subTest(given=given):
                 answer = await self.take(message="Hello.", **given)
                 self.assertEqual((self.record.messages.pop()[2], answer["call_back"]), (NUMBER, NUMBER))
+
+    async def test_a_number_that_is_withheld_is_none(self) -> None:
+        of = agent(tools=("take_message",))
+        for number in ("+266696687", "+7378742833", "anonymous", "Restricted", ""):
+            with self.subTest(number=number):
+                calling = context(of, self.record, from_number=number)
+                answer = await tools.run("take_message", '{"message": "Hello."}', calling)
+                self.assertEqual((answer["call_back"], self.record.messages.pop()[2]), ("", ""))
 
     async def test_an_empty_message_is_an_error_that_the_model_can_mend(self) -> None:
         with capture_logs():
