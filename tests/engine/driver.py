@@ -37,6 +37,29 @@ CONFIG = CallConfig(
 )
 
 
+class Speaker:
+    """What comes out at the caller's end, and when."""
+
+    def __init__(self) -> None:
+        self._pieces: list[tuple[float, bytes]] = []  # when each begins
+
+    def plays(self, begins: float, audio: bytes) -> None:
+        self._pieces.append((begins, audio))
+
+    def stops(self, now: float) -> None:
+        self._pieces = [(begins, audio[: max(0, int((now - begins) * 8000))]) for begins, audio in self._pieces]
+
+    def frame(self, until: float) -> bytes:
+        """The 20 ms up to then, with silence where nothing plays."""
+        heard, begin = bytearray(b"\xff" * 160), until - 0.02
+        for begins, audio in self._pieces:
+            place = round((begins - begin) * BYTES_PER_SECOND)
+            if -len(audio) < place < 160:
+                part = audio[max(0, -place) : 160 - place]
+                heard[max(0, place) : max(0, place) + len(part)] = part
+        return bytes(heard)
+
+
 class Carrier:
     """Plays what it is sent at 8,000 bytes a second, and returns marks as Twilio does."""
 
@@ -44,19 +67,23 @@ class Carrier:
         self.loses_marks = False
         self.played_until = 0.0
         self.sent = b""
+        self.speaker = Speaker()
         self.marks: deque[tuple[float, str]] = deque()
         self.cleared = 0
 
     def perform(self, command: commands.Command, now: float) -> None:
         match command:
             case commands.PlayAudio():
-                self.played_until = max(self.played_until, now) + len(command.audio) / BYTES_PER_SECOND
+                begins = max(self.played_until, now)
+                self.speaker.plays(begins, command.audio)
+                self.played_until = begins + len(command.audio) / BYTES_PER_SECOND
                 self.sent += command.audio
             case commands.SendMark() if not self.loses_marks:
                 self.marks.append((max(self.played_until, now), command.name))
             case commands.ClearPlayback():
                 self.cleared += 1
                 self.played_until = now
+                self.speaker.stops(now)
                 self.marks = deque((now, name) for _, name in self.marks)  # all come back at once
             case _:
                 pass

@@ -31,7 +31,7 @@ from media.engine.config import CallConfig, Clip, ModelTraits, PastItem, ToolSpe
 from media.engine.playback import MARK_BYTES
 from media.engine.states import CallState
 from simulators.speech import load
-from tests.engine.driver import audio, sound
+from tests.engine.driver import Speaker, audio, sound
 from tests.engine.test_every_event import EVENT_CLASSES
 
 EXAMPLES = int(os.environ.get("ANY_ORDER_EXAMPLES", "100"))
@@ -64,7 +64,7 @@ IDS: dict[str, list[Any]] = {
     "text": ["", "Good morning.", "Mhm", "One two three"],
 }
 SPECIAL = {
-    "payload": st.sampled_from([audio(ms) for ms in (0.125, 20, 100)] + ["no base64"]),
+    "payload": st.sampled_from([audio(ms) for ms in (0.125, 20, 100)] + ["x"]),
     "audio": st.sampled_from([0.125, 20, 100, 180, 400, 1000, 3000]).map(sound),
     "usage": st.builds(events.Usage, st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)),
     "fatal": st.integers(0, 20).map(lambda number: number == 0),
@@ -120,21 +120,13 @@ class Line:
     sent: int = 0
     marks: list[tuple[str, int]] = field(default_factory=list)  # (name, bytes sent before it)
     ends_at: float = 0.0
-    pieces: list[tuple[float, bytes]] = field(default_factory=list)  # when each begins to play
+    speaker: Speaker = field(default_factory=Speaker)
 
     def plays(self, audio: bytes, now: float) -> None:
         begins = max(self.ends_at, now)
-        self.pieces.append((begins, audio))
+        self.speaker.plays(begins, audio)
         self.ends_at = begins + len(audio) / 8000
         self.sent += len(audio)
-
-    def frame(self, at: float) -> bytes:
-        """The 20 ms that play from then on, or silence."""
-        for begins, piece in reversed(self.pieces):
-            place = int((at - begins) * 8000)
-            if 0 <= place <= len(piece) - 160:
-                return piece[place : place + 160]
-        return b"\xff" * 160
 
     def came_back(self, mark: str, now: float) -> None:
         for place, (name, position) in enumerate(self.marks):
@@ -150,7 +142,7 @@ class Line:
     def cleared(self, now: float) -> None:
         self.marks.clear()
         self.ends_at = now
-        self.pieces = [(begins, audio[: max(0, int((now - begins) * 8000))]) for begins, audio in self.pieces]
+        self.speaker.stops(now)
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -291,7 +283,7 @@ class AnyOrder(RuleBasedStateMachine):
             for mark, position in list(self.line.marks):
                 if self.now >= self.line.ends_at - (self.line.sent - position) / 8000:
                     self.feed(events.MarkReached(mark))
-            self.feed(events.CallerAudio(b64encode(self.line.frame(self.now - 0.12)).decode()))
+            self.feed(events.CallerAudio(b64encode(self.line.speaker.frame(self.now - 0.1)).decode()))
         self.feed(events.CallerSpeechStopped(item))
         if said is not None:
             self.feed(events.CallerTranscribed(item, said))
@@ -471,7 +463,7 @@ class AnyOrder(RuleBasedStateMachine):
         for turn in finish.turns:
             assert turn.revision in (self.revisions.get(turn.index, 0), self.revisions.get(turn.index, -1) + 1)
             assert 0 <= turn.heard_ms <= turn.generated_ms
-            assert turn.bot_reply.startswith(turn.heard_text[:3])
+            assert set(turn.heard_text.split()) <= set(turn.bot_reply.split())
             assert turn.started <= turn.ended <= self.now
             assert turn.reply_ms is None or turn.reply_ms >= 0
             assert turn.reply_heard_ms is None or turn.reply_ms is not None
