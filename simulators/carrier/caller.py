@@ -9,6 +9,7 @@ from simulators.carrier.script import (
     DropLine,
     HangUp,
     Hear,
+    HearAnew,
     Interrupt,
     Listen,
     Press,
@@ -96,6 +97,9 @@ class Person:
                 await self._within(step.timeout_ms, self._agent_done(step.silent_ms / 1000))
             case Hear():
                 await self._within(step.timeout_ms, self._agent_speaking(step.after_ms / 1000))
+            case HearAnew():
+                self._since = self._loop.time()
+                await self._within(step.timeout_ms, self._agent_speaking(0))
             case Say():
                 await self._say(step.clip, only_ms=step.only_ms)
             case Interrupt():

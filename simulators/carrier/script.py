@@ -23,6 +23,13 @@ class Hear:
 
 
 @dataclass(frozen=True, slots=True)
+class HearAnew:
+    """From now on only what comes counts: until the agent begins to speak."""
+
+    timeout_ms: int = 20_000
+
+
+@dataclass(frozen=True, slots=True)
 class Say:
     """A clip by name, to its end or for its first `only_ms`."""
 
@@ -67,9 +74,9 @@ class DropLine:
     """The line is lost: no `stop`, no close."""
 
 
-Step = Listen | Hear | Say | Interrupt | Wait | Press | WaitForEnd | HangUp | DropLine
+Step = Listen | Hear | HearAnew | Say | Interrupt | Wait | Press | WaitForEnd | HangUp | DropLine
 STEPS: dict[str, type[Step]] = {
-    kind.__name__: kind for kind in (Listen, Hear, Say, Interrupt, Wait, Press, WaitForEnd, HangUp, DropLine)
+    kind.__name__: kind for kind in (Listen, Hear, HearAnew, Say, Interrupt, Wait, Press, WaitForEnd, HangUp, DropLine)
 }
 
 

@@ -73,6 +73,11 @@ class Dialogue:
     asides: frozenset[str] = frozenset({ECHO, NOISE, "mhm", "uh-huh", "genau", "cough", "knock"})
     clips: Mapping[str, Clip] = field(default_factory=all_clips)
 
+    def answers(self, clip: str | None, text: str) -> bool:
+        """Whether these words, or the whole of which they are the beginning, answer that clip."""
+        said = " ".join(self.clips[name].text for name in self.replies.get(clip or "", self.unclear).say)
+        return bool(text.strip()) and (said.startswith(text) or text.startswith(said))
+
     def written_in(self, text: str) -> str | None:
         """The "heard" of a reply that stands in a written message, like digits that were pressed."""
         return next((heard for heard in self.replies if heard not in self.clips and heard in text), None)
@@ -99,8 +104,11 @@ class Dialogue:
         if asked is not None:
             return Plan((asked,))
         if situation.heard:
-            heard = [name for name in situation.heard if name not in self.asides] or [None]
-            return self._perform([self.replies.get(name or "", self.unclear) for name in heard], situation.tools)
+            heard = [name for name in situation.heard if name not in self.asides]
+            if heard or not situation.outputs:
+                replies = [self.replies.get(name or "", self.unclear) for name in heard or [None]]
+                found = [self.after_call.get(name, Reply()) for name in situation.outputs]
+                return self._perform([*replies, *found], situation.tools)
         if situation.outputs:
             return self._perform([self.after_call.get(name, Reply()) for name in situation.outputs], situation.tools)
         if situation.first:

@@ -174,7 +174,7 @@ class Session:
             text = " ".join(part["text"] for part in item["content"] if part.get("text"))
             core.note("written", item_id=item["id"], role=item["role"], text=text)
             if item["role"] == "assistant":
-                self._speaker.unanswered.heard.clear()  # what stands before an answer was answered
+                self._speaker.unanswered.answer(text, core.settings.dialogue)
         self._speaker.unanswered.hear(item["id"], self._speaker.understand(item))
         for kind in ("conversation.item.added", "conversation.item.done"):
             core.emit({"type": kind, "previous_item_id": before, "item": item})

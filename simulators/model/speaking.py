@@ -11,7 +11,7 @@ from typing import Any
 from simulators.model import config
 from simulators.model.audio import envelope
 from simulators.model.core import Core, Timer
-from simulators.model.dialogue import Line, Plan, Situation
+from simulators.model.dialogue import Dialogue, Line, Plan, Situation
 from simulators.model.hearing import Spoken
 from simulators.model.oracle import refuse
 from simulators.model.responses import Response, Studio
@@ -30,6 +30,11 @@ class Unanswered:
 
     def hear(self, item_id: str, clips: Iterable[str | None]) -> None:
         self.heard += [(item_id, clip) for clip in clips]
+
+    def answer(self, text: str, dialogue: Dialogue) -> None:
+        """The client says what was answered before: a question stays open if this is not its answer, as far as it goes
+        (a filler is none)."""
+        self.heard = [(item, clip) for item, clip in self.heard if not dialogue.answers(clip, text)]
 
     def forget(self, item_id: str) -> None:
         """The client has deleted that item."""

@@ -25,6 +25,7 @@ class Sentence:
     heard_bytes: int = 0  # from its beginning to the last byte of it that was heard
     jumps: list[int] = field(default_factory=list)  # where it went on: bytes left out (above 0) or said twice (below)
     last_piece: int = -1  # of what was heard: the number of the last piece with something of it
+    session_id: str = ""
 
     @property
     def generated_ms(self) -> float:
@@ -133,6 +134,7 @@ def _next_place(
         window = piece[at : at + WINDOW]
         if len(set(window)) < TELLING:
             continue
+        best: tuple[int, tuple[int, int | str, int]] | None = None
         places: list[int | str] = [*_candidates(sentences, current), *own]
         for which in places:
             audio, stands = (own[which], 0) if isinstance(which, str) else _stands(sentences[which])
@@ -141,9 +143,14 @@ def _next_place(
                 offset = audio.find(window)
             if offset < 0:
                 continue
-            while at > start and offset > 0 and piece[at - 1] == audio[offset - 1]:
-                at, offset = at - 1, offset - 1
-            return at, which, offset
+            back = 0
+            while at - back > start and offset > back and piece[at - back - 1] == audio[offset - back - 1]:
+                back += 1
+            length = back + _run(piece, at, Sentence("", "", audio, heard_bytes=offset))
+            if best is None or length > best[0]:  # made-up speech repeats itself: the longest likeness counts
+                best = (length, (at - back, which, offset - back))
+        if best is not None:
+            return best[1]
     return None
 
 
@@ -157,7 +164,8 @@ def _candidates(sentences: Sequence[Sentence], current: int) -> list[int]:
         return []
     later = list(range(current + 1, len(sentences)))
     now = sentences[current]
-    over = now.truncated_at_ms is not None or now.is_whole
+    begun = _sound(now.audio[: now.heard_bytes]) > 0
+    over = begun and (now.truncated_at_ms is not None or now.is_whole)
     return [*later, current] if over else [current, *later]
 
 

@@ -51,7 +51,8 @@ class Evidence:
             file = self.audio / f"{fact['item_id']}.audio"
             sound = file.read_bytes() if file.exists() else b""
             if sound:
-                found.append(Sentence(fact["item_id"], fact["text"], sound, cuts.get(fact["item_id"])))
+                cut = cuts.get(fact["item_id"])
+                found.append(Sentence(fact["item_id"], fact["text"], sound, cut, session_id=fact["session_id"]))
         return found
 
     @cached_property

@@ -108,11 +108,16 @@ def _interruptions(evidence: Evidence) -> list[str]:
             found.append("truncated after the end of what was generated")
         jumps = [jump / 8 for jump in one.jumps if abs(jump) / 8 > expect.resumed_within_ms]
         found += [f"a sentence went on {jump:+.0f} ms from where it was left" for jump in jumps]
-    last = len(evidence.heard) - 1
+    opened = evidence.of("opened")
+    last, alive = len(evidence.heard) - 1, opened[-1]["session_id"] if opened else ""
     found += [
         f"sentence {number} was cut at {one.heard_ms:.0f} of {one.generated_ms:.0f} ms, and the model was not told"
         for number, one in enumerate(evidence.heard)
-        if number < last and not one.is_whole and one.truncated_at_ms is None and one.heard_bytes
+        if number < last
+        and one.session_id == alive
+        and not one.is_whole
+        and one.truncated_at_ms is None
+        and one.heard_bytes
     ]
     return found
 

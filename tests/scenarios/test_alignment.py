@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.test import SimpleTestCase
 
 from simulators.carrier.audio import tone
+from simulators.model.audio import babble
 from simulators.speech import load
 from tests.scenarios.alignment import Sentence, align
 
@@ -37,6 +38,19 @@ class WhatWasHeard(SimpleTestCase):
         said = [sentence(PARKING, cut_at=2000), sentence(PARKING)]
         align(said, [PARKING[:16000], PARKING])
         self.assertEqual([one.heard_bytes for one in said], [16000, len(PARKING)])
+
+    def test_a_cut_sentence_after_other_sound_and_the_same_again(self) -> None:
+        said = [sentence(PARKING, cut_at=2000), sentence(HOURS), sentence(PARKING)]
+        align(said, [load("greeting").audio, PARKING[:16000], HOURS, PARKING], {"greeting": load("greeting").audio})
+        self.assertEqual([one.heard_bytes for one in said], [16000, len(HOURS), len(PARKING)])
+        self.assertEqual([one.jumps for one in said], [[], [], []])
+
+    def test_made_up_speech_is_told_apart(self) -> None:
+        own = {text: babble(text) for text in ("Are you still there?", "I cannot hear you. Please call again.")}
+        rest = align(
+            [sentence(HOURS)], [own["Are you still there?"], own["I cannot hear you. Please call again."]], own
+        )
+        self.assertEqual([one.key for one in rest.own], list(own))
 
     def test_a_sentence_that_goes_on_after_a_false_alarm(self) -> None:
         for back in (-800, 0, 400):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from simulators.carrier.script import HangUp, Hear, Interrupt, Listen, Press, Say, Wait
+from simulators.carrier.script import HangUp, Hear, HearAnew, Interrupt, Listen, Press, Say, Wait
 from tests.scenarios import checks
 from tests.scenarios.catalogue.interruptions import PARKING, PARKING_CUT, SATURDAY
 from tests.scenarios.catalogue.openings import GREETING, HOURS
@@ -11,7 +11,7 @@ from tests.scenarios.scenario import Expect, Scenario, Turn
 TWO_QUESTIONS = (Listen(), Say("ask-hours"), Listen(), Say("ask-parking"), Listen(), HangUp())
 TWO_ANSWERS = (GREETING, HOURS, PARKING)
 KEYS: dict[str, Any] = {
-    "dialogue": {"replies": [{"heard": "8642", "say": ["noted"]}, {"heard": "ask-hours", "say": ["hours"]}]}
+    "dialogue": {"replies": [{"heard": "86420975", "say": ["noted"]}, {"heard": "ask-hours", "say": ["hours"]}]}
 }
 
 
@@ -22,9 +22,9 @@ def transcribed(name: str, fault: str, turns: tuple[Turn, ...] = TWO_ANSWERS) ->
 def keyed(name: str, *steps: Any) -> Scenario:
     expect = Expect(
         longest_silence_ms=4500,
-        checks=(checks.typed("8642"), checks.heard_whole("noted"), checks.no_keys_in_logs("8642")),
+        checks=(checks.typed("86420975"), checks.heard_whole("noted"), checks.no_keys_in_logs("86420975")),
     )
-    return Scenario(name, "13", (Listen(), *steps, Listen(), HangUp()), expect, model=KEYS)
+    return Scenario(name, "13", (Listen(), *steps, HearAnew(), Listen(silent_ms=2500), HangUp()), expect, model=KEYS)
 
 
 SCENARIOS = [
@@ -71,14 +71,14 @@ SCENARIOS = [
     Scenario(
         "keys and words at once, one answer at a time",
         "7",
-        (Listen(), Press("8642#", gap_ms=60), Say("ask-hours"), Listen(), HangUp()),
-        Expect(truncations=None, checks=(checks.typed("8642"), checks.heard_whole("hours"))),
+        (Listen(), Press("86420975#", gap_ms=60), Say("ask-hours"), Listen(), HangUp()),
+        Expect(truncations=None, checks=(checks.typed("86420975"), checks.heard_whole("hours"))),
         model=KEYS,
     ),
-    keyed("keys with an end", Press("8642#")),
-    keyed("keys with pauses between them", Press("86"), Wait(900), Press("42#")),
-    keyed("keys without an end", Press("8642", gap_ms=150)),
-    keyed("keys while the agent speaks", Say("ask-hours"), Hear(800), Press("8642#")),
+    keyed("keys with an end", Press("86420975#")),
+    keyed("keys with pauses between them", Press("8642"), Wait(900), Press("0975#")),
+    keyed("keys without an end", Press("86420975", gap_ms=150)),
+    keyed("keys while the agent speaks", Say("ask-hours"), Hear(800), Press("86420975#")),
     Scenario(
         "numbers of every turn",
         "15",

@@ -41,7 +41,7 @@ SCENARIOS = [
             truncations=None,
             checks=(checks.sessions_between(2, 3), checks.answered("ask-saturday", "saturday")),
         ),
-        model={"session_seconds": 14, "announced_seconds": 3600},
+        model={"session_seconds": 18, "announced_seconds": 3600},
     ),
     Scenario(
         "the model's socket drops while nobody speaks",

@@ -1,6 +1,6 @@
 """5. Silence ladder; 11. Dead air."""
 
-from simulators.carrier.script import HangUp, Listen, Say, Wait, WaitForEnd
+from simulators.carrier.script import HangUp, HearAnew, Listen, Say, Wait, WaitForEnd
 from tests.scenarios import checks
 from tests.scenarios.catalogue.openings import GREETING, HOURS
 from tests.scenarios.scenario import Expect, Scenario
@@ -33,7 +33,7 @@ SCENARIOS = [
     Scenario(
         "a caller who answers when asked",
         "5",
-        (Listen(), Listen(), Say("ask-hours"), Listen(), Wait(2000), HangUp()),
+        (Listen(), HearAnew(), Listen(), Say("ask-hours"), Listen(), Wait(2000), HangUp()),
         Expect(longest_silence_ms=4200, counters={"reprompts": 1}, checks=(checks.answered("ask-hours", "hours"),)),
         agent={"silence_seconds": 3},
     ),
@@ -49,7 +49,7 @@ SCENARIOS = [
         "5",
         (
             Listen(),
-            *(step for _ in range(2) for clip in ("ask-parking", "ask-hours") for step in (Say(clip), Listen())),
+            *(step for clip in ("ask-parking", "ask-hours") for step in (Say(clip), Listen())),
             WaitForEnd(40_000),
         ),
         Expect(
@@ -63,7 +63,7 @@ SCENARIOS = [
     Scenario(
         "no sound comes from the carrier any more",
         "5",
-        (Listen(), Listen(timeout_ms=60_000), HangUp()),
+        (Listen(), HearAnew(60_000), Listen(), HangUp()),
         Expect(longest_silence_ms=None, sessions=2, checks=(checks.streams(2),)),
         line={"stall_at_ms": 9000, "stall_for_ms": 40_000},
         agent={"silence_seconds": 60},
@@ -95,7 +95,7 @@ SCENARIOS = [
     Scenario(
         "a model that falls silent for good goes on in another session",
         "11",
-        (Listen(), Say("ask-hours"), Listen(silent_ms=4000), HangUp()),
+        (Listen(), Say("ask-hours"), Listen(silent_ms=4000), Say("ask-hours"), Listen(), HangUp()),
         Expect(longest_silence_ms=5000, sessions=2, checks=(checks.heard_whole("hours"),)),
         model={"faults": ["silent@1#1"]},
     ),
