@@ -21,6 +21,7 @@ _NAMES = {
     "transcripts_missing": "Transcripts that never came",
     "tool_timeouts": "Tools that took too long",
     "unknown_tools": "Unknown tools asked for",
+    "model_lost": "Lost model sessions",
     "model_renewals": "Renewed model sessions",
 }
 _ELSEWHERE = {"interruptions"}  # among the facts of the call
