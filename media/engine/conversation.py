@@ -114,7 +114,7 @@ class Conversation:
         self._tools.model_changed()
         commands = self.floor.model_changed(now)
         commands += self.playback.finish_all(now)
-        if self.responses.on_its_way and not self.playback.items:
+        if self.responses.on_its_way and not any(item.response_id for item in self.playback.items.values()):
             self._greeted = False  # it was asked to greet, and did not come to it
         self.responses.model_changed()
         if self._greeted and (half_said or self._transcript.answer_owed):
@@ -411,7 +411,7 @@ class Conversation:
         self._deadlines.set(Deadline.TOOL_WAIT, self._tool_wait.deadline())
         if self.responses.busy and not self._tools.running and not speaks:
             self._dead_air.wait(True, now)
-        else:
+        elif self._model_up:  # else the caller still waits, for another session
             self._dead_air.restart()
         self._deadlines.set(Deadline.DEAD_AIR, self._dead_air.deadline())
 

@@ -26,6 +26,7 @@ MARK_BYTES = 9 * FRAME_BYTES  # 180 ms
 SILENCE = b"\xff"
 LATELY_BYTES = 20_000  # of what was heard: 2.5 s, to know the agent's own echo by
 DRY_SECONDS = 0.03  # shorter gaps between two pieces are the timer's
+STALL_SECONDS = 0.1  # after what was sent has ended: an item that has not, by then, is in no hurry
 
 
 @dataclass(slots=True)
@@ -129,12 +130,15 @@ class Playback:
         return item is not None and item.heard < item.protected
 
     def deadline(self) -> float | None:
-        """When `tick` wants to be called: to send more, or because a mark that is late by this much will not come."""
+        """When `tick` wants to be called: to send more, to mark how far an item came that stalls, or because a mark
+        that is late by this much will not come."""
         if self._held:
             return None
         if self._can_send():
             return self._ends_at - self._ahead_seconds
-        return self._ends_at + self._overdue_seconds if self.on_the_line else None
+        if not self.on_the_line:
+            return None
+        return self._ends_at + (STALL_SECONDS if self._unmarked else self._overdue_seconds)
 
     def all_played_by(self) -> float | None:
         """When all that is there will have been played, or given up; None: there is nothing."""
@@ -203,7 +207,10 @@ class Playback:
         if self.overdue(now):
             self._credit(self._sent, now)
             self._forget(now)
-        return self._pump(now) + self._mark_the_end()
+        commands = self._pump(now) + self._mark_the_end()
+        if self._unmarked and self.on_the_line and now >= self._ends_at + STALL_SECONDS:
+            commands.append(self._mark())
+        return commands
 
     def hold(self, now: float) -> None:
         """The line is being cleared: what the caller has not heard of it goes back, to be sent by `resume` or thrown

@@ -186,8 +186,19 @@ class Waiting(SimpleTestCase):
     def test_audio_after_a_pause_is_expected_from_then_on(self) -> None:
         book = playback()
         book.receive("r", "a", sound(180), 0.0)
-        book.receive("r", "a", sound(800), 1.9)  # the mark is late, not yet given up
-        self.assertAlmostEqual(book.deadline() or 0, 4.7)
+        book.receive("r", "a", sound(720), 1.9)  # the mark is late, not yet given up
+        self.assertAlmostEqual(book.deadline() or 0, 4.62)
+
+    def test_an_item_that_stalls_is_marked_where_it_does(self) -> None:
+        book = playback()
+        book.receive("r", "a", sound(100), 0.0)
+        self.assertAlmostEqual(book.deadline() or 0, 0.2)
+        self.assertEqual(book.tick(0.19), [])
+        self.assertEqual(book.tick(0.2), [SendMark("m1")])
+        self.assertAlmostEqual(book.deadline() or 0, 2.1)
+        book.mark_reached("m1", 0.25)
+        self.assertEqual(book.items["a"].heard_ms, 100)
+        self.assertFalse(book.model_speaks)
 
     def test_marks_are_given_up_once_they_are_overdue(self) -> None:
         book = playback()
