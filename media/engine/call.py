@@ -239,10 +239,9 @@ class Call:
         apology = self._config.clips.get("apology")
         if self.state is not CallState.TALKING or apology is None:
             return self._end(GOES_ON, reason, now, settle=False)
-        was_up = self._link.up
         self._link.give_up()
         self._look_whether_it_hears()
-        commands = self._conversation.model_down(now) if was_up else []
+        commands = self._conversation.model_down(now)
         commands += self._conversation.silence_agent(now)
         self._begin_goodbye(GOES_ON, reason, now)
         return commands + self._conversation.say("apology", now) + self._follow_up(now)

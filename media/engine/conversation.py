@@ -108,6 +108,8 @@ class Conversation:
 
     def model_down(self, now: float) -> list[Command]:
         """The session is gone: what it has said is still played, what it owed is asked of the next."""
+        if not self._model_up:
+            return []
         self._model_up = False
         half_said = self.playback.has_open_ends
         self._transcript.model_changed(now)

@@ -1,0 +1,67 @@
+"""Audio of our own: said without the model, told to it, and written down where it was said."""
+
+from django.test import SimpleTestCase
+
+from media.engine import commands
+from media.engine.config import Clip, PastItem
+from media.engine.states import CallState
+from tests.engine.driver import CallDriver, sound, talking
+
+GREETING = Clip("Thank you for calling.", sound(2000, 0x33))
+
+
+class AGreetingOfOurOwn(SimpleTestCase):
+    def test_it_does_not_wait_for_the_model(self) -> None:
+        driver = CallDriver(clips={"greeting": GREETING})
+        driver.stream_starts()
+        driver.advance(0.5)
+        self.assertIs(driver.call.state, CallState.STREAM_OPEN)
+        self.assertEqual(driver.carrier.sent, GREETING.audio)
+        learns = commands.RecallConversation((PastItem("own_0_1", "assistant", "Thank you for calling."),))
+        self.assertEqual(driver.model_is_ready(), [commands.SwitchModel(), learns])
+        driver.advance(3)
+        self.assertEqual(driver.saved, [(0, 0, "", "Thank you for calling.")])
+
+    def test_it_is_said_once_when_the_model_is_there_first(self) -> None:
+        driver = CallDriver(clips={"greeting": GREETING})
+        driver.model_is_ready()
+        driver.stream_starts()
+        driver.advance(3)
+        self.assertEqual(driver.carrier.sent, GREETING.audio)
+        self.assertEqual(driver.all(commands.Say), [])
+
+    def test_it_can_be_interrupted_and_the_model_is_not_told_to_truncate_what_it_never_said(self) -> None:
+        driver = CallDriver(clips={"greeting": GREETING}).connect()
+        driver.advance(1)
+        self.assertIn(commands.Respond(), driver.caller_says("Are you open?", 0.5))
+        self.assertEqual(driver.all(commands.TruncateItem), [])
+        turn = driver.end().turns[0]
+        self.assertEqual((turn.heard_ms, turn.heard_text, turn.interrupted), (1000, "Thank you", True))
+
+    def test_a_call_whose_model_is_gone_when_it_starts_is_greeted_all_the_same(self) -> None:
+        driver = CallDriver(clips={"greeting": GREETING})
+        driver.model_is_ready()
+        driver.model_is_lost()
+        driver.stream_starts()
+        driver.advance(2)
+        self.assertEqual(driver.carrier.sent, GREETING.audio)
+
+
+class InTheMiddle(SimpleTestCase):
+    def test_the_model_is_told_at_once(self) -> None:
+        driver = talking(clips={"still_there": Clip("Are you there?", sound(500))}, silence_seconds=8.0)
+        done = driver.advance(7)
+        self.assertIn(commands.RecallConversation((PastItem("own_0_1", "assistant", "Are you there?"),)), done)
+
+    def test_it_stands_where_it_was_said_whatever_the_model_says_later(self) -> None:
+        filler = Clip("One moment.", sound(500))
+        driver = talking(clips={"filler": filler}, dead_air_seconds=(2.5, 99.0, 99.0))
+        driver.caller_says("Is there parking?")
+        driver.advance(3)
+        driver.agent_says("Yes.", 500)
+        driver.advance(2)
+        driver.caller_says("Thank you.")
+        driver.agent_says("You are welcome.", 500)
+        driver.advance(2)
+        replies = [turn.bot_reply for turn in driver.end().turns]
+        self.assertEqual(replies, ["Hello, this is Robin.", "One moment. Yes.", "You are welcome."])
