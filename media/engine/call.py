@@ -337,8 +337,6 @@ class Call:
                 return self._conversation.expired(name, now) + self._follow_up(now)
 
     def _silence(self, now: float) -> list[Command]:
-        if self.state is not CallState.TALKING:
-            return []
         commands, ends = self._conversation.silence_due(now)
         if ends:
             self._begin_goodbye("completed", "caller_silent", now)

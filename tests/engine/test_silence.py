@@ -5,7 +5,7 @@ from typing import Any
 from django.test import SimpleTestCase
 
 from media.engine import commands, events
-from media.engine.config import Clip
+from media.engine.config import Clip, PastItem
 from media.engine.idle import Ladder, Step, silence_ladder
 from media.engine.states import CallState
 from tests.engine.driver import CallDriver, sound, talking
@@ -138,8 +138,6 @@ class TheCallerIsToSpeakFirst(SimpleTestCase):
         self.assertEqual(driver.all(commands.Say), [])
 
     def test_in_a_resumed_call_the_agent_speaks(self) -> None:
-        from media.engine.config import PastItem
-
         driver = self.waits(past=(PastItem("p", "user", "Hello?"),))
         self.assertEqual(len(driver.all(commands.Say)), 1)
 
