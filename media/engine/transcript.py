@@ -30,6 +30,7 @@ class _Item:
     settled: bool = False  # caller only: the text is here, or will not come
     settle_by: float = 0.0
     own: bool = False  # audio of our own: it comes right behind the item it follows, whatever else does
+    exchange: int = 0  # which one it was found to be part of
 
 
 def heard_part(text: str, heard_ms: int, generated_ms: int) -> str:
@@ -58,6 +59,7 @@ class Transcript:
         self._speech_started: dict[str, float] = {}  # the caller's items to come
         self._speech_stopped: dict[str, float] = {}
         self._saved: dict[int, Turn] = {}
+        self._done = 0  # the first so many exchanges are saved as they are; what touches one of them takes that back
 
     # --- What is said ---------------------------------------------------------------------------------------
 
@@ -76,23 +78,23 @@ class Transcript:
         self._speech_stopped.setdefault(item_id, now)
 
     def caller_said(self, item_id: str, text: str, now: float) -> None:
-        item = self._item(item_id, "user", now)
+        item = self._touched(item_id, "user", now)
         item.text = text
         item.settled = True
 
     def caller_unclear(self, item_id: str, now: float) -> None:
         """The caller's words could not be transcribed."""
-        self._item(item_id, "user", now).settled = True
+        self._touched(item_id, "user", now).settled = True
 
     def agent_item(self, item_id: str, now: float) -> None:
         """The agent speaks; usually the item is known already."""
-        self._item(item_id, "assistant", now)
+        self._touched(item_id, "assistant", now)
 
     def agent_text(self, item_id: str, delta: str, now: float) -> None:
-        self._item(item_id, "assistant", now).text += delta
+        self._touched(item_id, "assistant", now).text += delta
 
     def agent_text_done(self, item_id: str, text: str, now: float) -> None:
-        self._item(item_id, "assistant", now).text = text
+        self._touched(item_id, "assistant", now).text = text
 
     def own_words(self, item_id: str, text: str, now: float) -> None:
         """The agent says something of our own, without the model: behind whatever was said last."""
@@ -107,10 +109,11 @@ class Transcript:
         self._forgotten.add(item_id)
         item = self._item(item_id, "", now)
         item.role, item.settled = "", True
-        self._order = []
+        self._find_order_anew()
 
     def model_changed(self, now: float) -> None:
         """Another session goes on: what the one before has not written down by now will not come."""
+        self._done = 0
         for item in self._items.values():
             item.settled = True
         for item_id in self._speech_started.keys() | self._speech_stopped.keys():
@@ -159,6 +162,7 @@ class Transcript:
         for item in self._items.values():
             if item.role == "user" and not item.settled and item.settle_by <= now:
                 item.settled = True
+                self._done = min(self._done, item.exchange)
                 overdue += 1
         return overdue
 
@@ -171,14 +175,20 @@ class Transcript:
         """
         groups = list(self._exchanges())
         turns = []
-        for index, (caller, answers) in enumerate(groups, start=self._first_index):
+        done = self._done
+        for number, (caller, answers) in enumerate(groups[done:], start=done):
             is_last = answers is groups[-1][1]
             settled = (
                 (caller is None or caller.settled)
                 and not any(_is_open(spoken.get(item.item_id)) for item in answers)
                 and (not is_last or (quiet and bool(answers)))
             )
-            if settled and (turn := self._changed(index, caller, answers, spoken)) is not None:
+            if not settled:
+                continue
+            if number == self._done and not is_last:
+                self._done += 1
+            index = self._first_index + number
+            if (turn := self._changed(index, caller, answers, spoken)) is not None:
                 self._saved[index] = turn
                 turns.append(turn)
         return turns
@@ -194,12 +204,15 @@ class Transcript:
     def _exchanges(self) -> Iterator[tuple[_Item | None, list[_Item]]]:
         caller: _Item | None = None
         answers: list[_Item] = []
+        number = 0
         for item in self._in_order():
             if item.role == "user":
                 yield caller, answers
                 caller, answers = item, []
+                number += 1
             elif item.role == "assistant":
                 answers.append(item)
+            item.exchange = number
         yield caller, answers
 
     def _changed(
@@ -224,8 +237,18 @@ class Transcript:
             role = "" if item_id in self._forgotten else role
             item = _Item(item_id, role, started, ended, settle_by=now + self._grace_seconds)
             self._items[item_id] = item
-            self._order = []
+            self._find_order_anew()
         return item
+
+    def _touched(self, item_id: str, role: str, now: float) -> _Item:
+        """The item, of which something is about to change."""
+        item = self._item(item_id, role, now)
+        self._done = min(self._done, item.exchange)
+        return item
+
+    def _find_order_anew(self) -> None:
+        self._order = []
+        self._done = 0
 
     def _place(self, item: _Item, previous: str) -> None:
         """Put an item, and all that follows it, right behind another one, which may be still to come."""
@@ -236,7 +259,7 @@ class Transcript:
             known = self._items.get(forerunner)
             forerunner = known.previous if known is not None else None
         item.previous = previous
-        self._order = []
+        self._find_order_anew()
 
     def _in_order(self) -> list[_Item]:
         """All items; those whose forerunner is not known stand in the order of their arrival."""

@@ -3,7 +3,7 @@
 The machine keeps its own books, in the simplest way, and compares them with what the engine says. The model's sessions
 are kept as the bridge keeps them: one carries the conversation, one may be opening, or ready and waiting.
 
-ANY_ORDER_EXAMPLES=1000 makes it look longer than the suite has time for.
+ANY_ORDER_EXAMPLES=10000 makes it look longer than the suite has time for.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ from simulators.speech import load
 from tests.engine.driver import Speaker, audio, sound
 from tests.engine.test_every_event import EVENT_CLASSES
 
-EXAMPLES = int(os.environ.get("ANY_ORDER_EXAMPLES", "100"))
+EXAMPLES = int(os.environ.get("ANY_ORDER_EXAMPLES", "500"))
 OUTPUT_SLACK = 2.0
 AHEAD_SECONDS = 0.7  # less than most pieces; no sum of binary fractions
 PROTECTED_SECONDS = 0.3

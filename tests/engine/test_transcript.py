@@ -123,6 +123,26 @@ class Saving(SimpleTestCase):
         (final,) = transcript.all_turns(spoken("a1"))
         self.assertEqual(final, turn)
 
+    def test_also_when_many_others_were_saved_since(self) -> None:
+        transcript = Transcript(5.0)
+        previous = None
+        for number in range(6):
+            transcript.item_added(f"u{number}", "user", previous, f"Question {number}", 1.0)
+            transcript.item_added(f"a{number}", "assistant", f"u{number}", "", 1.0)
+            transcript.agent_text_done(f"a{number}", f"Answer {number}", 1.0)
+            previous = f"a{number}"
+            transcript.to_save({}, quiet=True)
+        for late in (0, 3, 5):
+            transcript.caller_said(f"u{late}", "Something else", 9.0)
+            (turn,) = transcript.to_save({}, quiet=True)
+            self.assertEqual((turn.index, turn.revision, turn.user_text), (late + 1, 1, "Something else"))
+        transcript.agent_item("a1", 9.0)  # it goes on
+        self.assertEqual(transcript.to_save(spoken("a1", 500), quiet=True), [])
+        (turn,) = transcript.to_save(spoken("a1"), quiet=True)
+        self.assertEqual((turn.index, turn.revision, turn.heard_ms), (2, 1, 1000))
+        transcript.forget("u4", 9.0)
+        self.assertEqual([turn.index for turn in transcript.to_save({}, quiet=True)], [2, 4, 5])
+
     def test_words_that_never_come_are_waited_for_so_long(self) -> None:
         transcript = self.one_exchange()
         self.assertTrue(transcript.owed)
