@@ -406,6 +406,7 @@ class AgentVersion(models.Model):
             caller_speaks_first=self.caller_speaks_first,
             protected_greeting_ms=self.protected_greeting_seconds * 1000,
             silence_seconds=self.silence_seconds,
+            can_forward=bool(self.agent.business.forwarding_number),
         )
 
     def _http_tools(self) -> tuple[HttpToolSnapshot, ...]:

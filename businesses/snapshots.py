@@ -47,4 +47,5 @@ class AgentSnapshot:
     clips: dict[str, SpokenClip] = field(default_factory=dict)
     caller_speaks_first: bool = False
     protected_greeting_ms: int = 0  # of the greeting: what a caller who speaks up does not stop (a legal notice)
+    can_forward: bool = False  # the business has a number for calls that the agent cannot take
     silence_seconds: int = 8  # of both sides, until the agent asks whether the caller is still there

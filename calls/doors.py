@@ -33,7 +33,7 @@ AGENT_DEADLINE_SECONDS = 2.0
 CLAIM_DEADLINE_SECONDS = 0.5
 RECALL_DEADLINE_SECONDS = 1.0  # a caller who was cut off hears nothing meanwhile
 TELL_DEADLINE_SECONDS = 0.3
-_MAX_AGENTS = 10_000
+_MAX_AGENTS = 500  # each with up to 200 kB of sentences in its own voice
 
 Result = TypeVar("Result")
 

@@ -8,7 +8,7 @@
 3. The carrier is asked. Over: the record ends with its status, times and duration. Going on: nobody here carries it, so
    it is left to the carrier's next request (stream-ended), and asked about again. Unknown there: it never connected. No
    answer: again after 15, 30, 60 s ... 15 min, and after a day the reaper decides.
-4. Without a carrier to ask (the simulated one) the reaper decides when 60 s have passed.
+4. Without a carrier to ask (the simulated one) the reaper decides when 40 s have passed.
 
 What it writes may be wrong about how a call ended; services.reap_call_log has whatever comes later correct it.
 """
@@ -49,7 +49,7 @@ NEVER_OWNED = timedelta(seconds=75)  # longer than a caller is held
 UNHEARD_ENDING = timedelta(minutes=2)
 LONGEST_CALL = timedelta(hours=4)  # Twilio's own limit
 SECOND_LOOK = timedelta(seconds=12)  # longer than a heartbeat's pause, shorter than the sweeps'
-OUR_OWN_CLOCK = timedelta(seconds=60)
+OUR_OWN_CLOCK = timedelta(seconds=40)
 STILL_GOING_ON = timedelta(seconds=60)
 GIVE_UP_ASKING = timedelta(hours=24)
 FORGET_PROCESS = timedelta(days=1)

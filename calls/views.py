@@ -20,7 +20,7 @@ from django.views.decorators.http import require_POST
 
 from businesses.models import WhenBusy
 from businesses.snapshots import AgentSnapshot
-from calls import admission, answering, doors, live_calls, recorder, stream_tickets, streams
+from calls import admission, answering, doors, live_calls, model_health, recorder, stream_tickets, streams
 from calls.answering import Aftermath, Answer, LookupFailed
 from calls.carriers import twilio
 from calls.models import TERMINAL_STATUSES, CallStatus, EndedReason
@@ -86,6 +86,8 @@ def voice(request: HttpRequest, call_sid: str) -> HttpResponse:
         logger.warning("call not answered", extra={"call_sid": call_sid, "reason": answer.refusal})
         return _twiml(twilio.say_and_hang_up(phrase("not_answered", answer.language), answer.language))
     agent = answer.agent
+    if not model_health.may_try(agent.model, time.monotonic()):
+        return _without_model(request, call_sid, answer)
     refusal = _refusal(call_sid, answer)
     if refusal:
         return _no_room(request, call_sid, answer, refusal)
@@ -148,19 +150,36 @@ def _no_room(request: HttpRequest, call_sid: str, answer: Answer, refusal: str) 
     else:
         document = twilio.say_and_hang_up(phrase("all_busy", answer.language), answer.language)
     if outcome != WhenBusy.HOLD:
-        recorder.get_recorder().finalize_call_log(
-            call_sid=call_sid,
-            business_id=business_id,
-            status=CallStatus.IN_PROGRESS.value,
-            duration_seconds=0,
-            transcript="",
-            ended_reason=EndedReason.TURNED_AWAY.value,
-        )
+        _record_unanswered(call_sid, business_id, EndedReason.TURNED_AWAY)
     logger.warning(
         "no room for a call",
         extra={"call_sid": call_sid, "reason": refusal, "outcome": outcome.value, "held": held},
     )
     return _twiml(document)
+
+
+def _without_model(request: HttpRequest, call_sid: str, answer: Answer) -> HttpResponse:
+    """The speech model has failed call after call: put the caller through to a person at once, or say so."""
+    assert answer.agent is not None
+    business_id, number = answer.agent.business_id, answer.forwarding_number
+    _record_ringing(request, call_sid, business_id, None)
+    _record_unanswered(call_sid, business_id, EndedReason.MODEL_FAILED)
+    logger.error("call not given to a model that fails", extra={"call_sid": call_sid, "forwarded": bool(number)})
+    if number:
+        return _twiml(twilio.forward_to(number))
+    return _twiml(twilio.say_and_hang_up(phrase("unavailable", answer.language), answer.language))
+
+
+def _record_unanswered(call_sid: str, business_id: int, reason: EndedReason) -> None:
+    """No agent takes this call; its last status comes from the carrier, after the transfer or the sentence."""
+    recorder.get_recorder().finalize_call_log(
+        call_sid=call_sid,
+        business_id=business_id,
+        status=CallStatus.IN_PROGRESS.value,
+        duration_seconds=0,
+        transcript="",
+        ended_reason=reason.value,
+    )
 
 
 def _times_held(request: HttpRequest) -> int:

@@ -85,6 +85,8 @@ def call_config(
 ) -> CallConfig:
     """`past`: what was said in the call before this stream; then the agent does not greet, but resumes."""
     clips = {key: Clip(clip.text, clip.audio) for key, clip in agent.clips.items()}
+    if not agent.can_forward and "apology_goodbye" in clips:
+        clips["apology"] = clips["apology_goodbye"]
     if past:
         clips.pop("greeting", None)
         if "resumed" in clips:
@@ -396,10 +398,10 @@ class CallBridge:
     async def _write_to_model(self) -> None:
         while True:
             await self._has_model.wait()
-            if self._current is None:
+            if self._present_session() is None:
                 return  # the call is over, and has no model that could be told
             command = await self._model_outbox.get()
-            session = self._current
+            session = self._present_session()
             if isinstance(command, CloseModel):
                 if session is not None:
                     await session.close()
@@ -412,6 +414,9 @@ class CallBridge:
             except ModelUnavailable as gone:
                 if session is self._current:
                     self.feed(ModelClosed(gone.code))
+
+    def _present_session(self) -> ModelSession | None:
+        return self._current
 
     # --- Tools ---------------------------------------------------------------------------------------------
 

@@ -161,6 +161,21 @@ def check_tool_hosts(entries: Sequence[str], *, allow_local: bool, is_public: bo
         )
 
 
+def check_sound(dead_air: Sequence[float], ahead: float) -> Iterable[CheckMessage]:
+    if len(dead_air) != 3 or not 0 < dead_air[0] < dead_air[1] < dead_air[2]:
+        yield Error(
+            "DEAD_AIR_SECONDS does not name three times that grow.",
+            hint="Write seconds until a filler, another session of the model, and a person, like 2.5,4.5,7.5.",
+            id="voiceagent.E014",
+        )
+    if not 0.2 <= ahead <= 30:
+        yield Error(
+            f"AUDIO_AHEAD_SECONDS is {ahead}, which is not from 0.2 to 30.",
+            hint="Leave it out for two seconds: less makes gaps on a busy server, more sends what may be cleared.",
+            id="voiceagent.E015",
+        )
+
+
 def check_debug(debug: bool, *, is_public: bool) -> Iterable[CheckMessage]:
     if debug and is_public:
         yield Error(
@@ -269,6 +284,7 @@ def check_settings(**_kwargs: Any) -> list[CheckMessage]:
         *check_tool_hosts(
             settings.HTTP_TOOL_HOSTS, allow_local=settings.HTTP_TOOLS_ALLOW_LOCAL, is_public=settings.IS_PUBLIC
         ),
+        *check_sound(settings.DEAD_AIR_SECONDS, settings.AUDIO_AHEAD_SECONDS),
         *check_debug(settings.DEBUG, is_public=settings.IS_PUBLIC),
         *check_redelivery(
             settings.CELERY_BROKER_TRANSPORT_OPTIONS["visibility_timeout"],

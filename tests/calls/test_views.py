@@ -15,7 +15,7 @@ from django.test import TransactionTestCase, override_settings
 from twilio.request_validator import RequestValidator
 
 from businesses.models import AgentVersion, Business, PhoneNumber
-from calls import answering, doors, live_calls, recorder, services, stream_tickets
+from calls import answering, doors, live_calls, model_health, recorder, services, stream_tickets
 from calls.models import CallLog
 from tests.calls.support import ACCOUNT_SID, CALL_SID, CALLER, OUR_NUMBER, a_business
 
@@ -356,6 +356,37 @@ class StreamEndedTest(WebhookTest):
             self.assertEqual(self.verbs(response), ["Pause", "Redirect"])
             self.assertEqual(self.document(response)[1].text, f"{ORIGIN}/twilio/stream-ended/?stream=1&held=1")
             self.assertEqual(self.verbs(self.ended("?stream=1&held=5")), ["Say", "Hangup"])
+
+
+class ModelDownTest(WebhookTest):
+    """The model has failed call after call: the next caller must not find out the same way."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.addCleanup(model_health.note_success, "")
+        for _ in range(model_health.FAILURES):
+            model_health.note_failure("", time.monotonic(), permanent=False)
+
+    def test_callers_are_put_through_at_once_and_the_row_says_why(self) -> None:
+        Business.objects.update(forwarding_number="+15550100177")
+        with self.assertLogs("calls.views", "ERROR"):
+            self.assertEqual(self.verbs(self.post("/twilio/voice/")), ["Dial"])
+        call = CallLog.objects.get()
+        self.assertEqual((call.status, call.ended_reason, call.agent_version), ("in-progress", "model_failed", None))
+
+    def test_without_anybody_to_put_them_through_to_they_are_told(self) -> None:
+        Business.objects.update(forwarding_number="")
+        with self.assertLogs("calls.views", "ERROR"):
+            self.assertEqual(self.verbs(self.post("/twilio/voice/")), ["Say", "Hangup"])
+
+    def test_one_call_after_the_rest_tries_it_and_success_lets_everybody_in(self) -> None:
+        later = time.monotonic() + model_health.REST_SECONDS + 1
+        with mock.patch("calls.views.time.monotonic", lambda: later):
+            self.assertEqual(self.verbs(self.post("/twilio/voice/"))[0], "Connect")
+            with self.assertLogs("calls.views", "ERROR"):
+                self.assertNotIn("Connect", self.verbs(self.post("/twilio/voice/", CallSid="CA" + "5" * 32)))
+        model_health.note_success("")
+        self.assertEqual(self.verbs(self.post("/twilio/voice/", CallSid="CA" + "6" * 32))[0], "Connect")
 
 
 class StatusTest(WebhookTest):

@@ -132,6 +132,7 @@ class Rig:
             "TWILIO_AUTH_TOKEN": self.auth_token,
             "OPENAI_API_KEY": self.model_key,
             "DRAIN_SECONDS": "40",  # longer than a call of these
+            "RENDER_CLIPS": "false",  # the judge knows the model's sessions by their calls
             "LOOP_LATE_MS": "60000",  # or what else runs on this machine would turn callers away
         }
         if self.obvious:

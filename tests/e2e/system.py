@@ -69,6 +69,7 @@ class System:
             "TWILIO_ACCOUNT_SID": ACCOUNT_SID,
             "TWILIO_AUTH_TOKEN": AUTH_TOKEN,
             "OPENAI_API_KEY": MODEL_KEY,
+            "RENDER_CLIPS": "false",  # more sessions of the model than calls
             "OPENAI_BASE_URL": f"http://127.0.0.1:{model_port}/v1",
         }
         self.start_web()

@@ -4,6 +4,7 @@ The engine is scripted here, so that each command can be sent at will; the real 
 """
 
 import asyncio
+import json
 from base64 import b64decode
 from collections.abc import Callable
 from typing import Any
@@ -333,8 +334,9 @@ class BridgeTests(BridgeCase):
         with mock.patch("media.tools.run", hang):
             bridge.feed(CallerAudio(FRAME))
             await self.until(lambda: len([e for e in call.received if isinstance(e, ToolFinished)]) == 2)
-        finished = {event.tool_call_id: event.output for event in call.received if isinstance(event, ToolFinished)}
-        self.assertEqual(finished, {"call_1": '{"error": "timeout"}', "call_2": '{"error": "failed"}'})
+        finished = [event for event in call.received if isinstance(event, ToolFinished)]
+        errors = {event.tool_call_id: json.loads(event.output)["error"] for event in finished}
+        self.assertEqual(errors, {"call_1": "timeout", "call_2": "failed"})
         await self.end(bridge)
 
     async def test_nothing_is_performed_after_the_end(self) -> None:

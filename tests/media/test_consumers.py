@@ -19,7 +19,7 @@ from calls.admission import Admission
 from media import live
 from media.bridge import call_config
 from media.consumers import MediaStreamConsumer
-from media.engine.commands import CloseModel, ForwardAudio, Greet
+from media.engine.commands import ForwardAudio, Say
 from media.engine.config import CallConfig
 from media.engine.events import ModelAudio, ModelReady, ResponseStarted
 from media.realtime.base import ModelUnavailable
@@ -65,7 +65,7 @@ class StreamCase(SimpleTestCase):
         model = self.models[-1]
         await stream.start()
         model.session.say(ModelReady("sess_1"))
-        await eventually(lambda: model.session.of(Greet))
+        await eventually(lambda: model.session.of(Say))
         return model
 
 
@@ -166,8 +166,8 @@ class StartTests(StreamCase):
         self.assertEqual(self.reasons(), [reason])
         await self.assert_over(stream)
         self.assertEqual(self.recorder.facts, [])
-        self.assertEqual(self.models[0].session.of(Greet), [])
-        self.assertEqual(self.models[0].session.of(CloseModel), [CloseModel()])
+        self.assertEqual(self.models[0].session.of(Say), [])
+        self.assertTrue(self.models[0].session.closed)
 
     async def test_without_a_token(self) -> None:
         await self.assert_thrown_out(TwilioStream(), "bad_signature", customParameters={})
@@ -201,7 +201,7 @@ class StartTests(StreamCase):
             self.models[0].session.say(ModelReady("sess_1"))
             await eventually(lambda: stream.close_code == 4008)
         await self.assert_over(stream)
-        self.assertEqual(self.models[0].session.of(Greet), [])
+        self.assertEqual(self.models[0].session.of(Say), [])
         self.assertEqual(self.recorder.of("create_call_log"), [])
 
     async def test_audio_before_start_goes_nowhere(self) -> None:
@@ -210,7 +210,7 @@ class StartTests(StreamCase):
         self.models[0].session.say(ModelReady("sess_1"))
         await stream.media(frame(1))
         await stream.start()
-        await eventually(lambda: self.models[0].session.of(Greet))
+        await eventually(lambda: self.models[0].session.of(Say))
         await stream.media(frame(2))
         await eventually(lambda: self.models[0].session.of(ForwardAudio))
         self.assertEqual(self.models[0].session.of(ForwardAudio), [ForwardAudio(frame(2))])
@@ -265,7 +265,7 @@ class AudioTests(StreamCase):
         sent = [frame(number) for number in range(30)]
         model.session.say(ResponseStarted("resp_1"))
         for payload in sent:
-            model.session.say(ModelAudio("resp_1", "item_1", payload))
+            model.session.say(ModelAudio("resp_1", "item_1", b64decode(payload)))
 
         await eventually(lambda: len(stream.audio()) >= 30 * 160)
         self.assertEqual(stream.audio(), b"".join(b64decode(payload) for payload in sent))
@@ -351,7 +351,7 @@ class EndTests(StreamCase):
         stream = TwilioStream()
         model = await self.talking(stream)
         with mock.patch.object(MediaStreamConsumer, "send", side_effect=Disconnected) as send:
-            model.session.say(ResponseStarted("resp_1"), ModelAudio("resp_1", "item_1", FRAME))
+            model.session.say(ResponseStarted("resp_1"), ModelAudio("resp_1", "item_1", b64decode(FRAME)))
             await eventually(lambda: send.called)
             await stream.hang_up()  # it was there before the close, and is only read now
         await self.assert_over(stream)
@@ -376,7 +376,7 @@ class EndTests(StreamCase):
         await stream.start()
         await self.assert_over(stream)
         (final,) = self.recorder.of("finalize_call_log")
-        self.assertEqual((final["status"], final["ended_reason"]), ("in-progress", "model_failed"))
+        self.assertEqual((final["status"], final["ended_reason"]), ("in-progress", "model_refused"))
         self.assertIsNotNone(stream.close_code)
 
     async def test_two_calls_in_a_row_are_like_one(self) -> None:

@@ -66,11 +66,9 @@ async def never(connection: ServerConnection) -> None:
 
 
 class TraitsTests(SimpleTestCase):
-    def test_a_model_that_may_not_be_interrupted_does_not_cancel_itself(self) -> None:
-        model = get_model()
-        self.assertTrue(model.traits(agent()).cancels_itself)
-        speaks_on = agent(turn_detection={"type": "server_vad", "interrupt_response": False})
-        self.assertFalse(model.traits(speaks_on).cancels_itself)
+    def test_it_neither_answers_nor_stops_by_itself_and_waits_as_long_as_it_is_told(self) -> None:
+        traits = get_model().traits(agent(turn_detection={"type": "server_vad", "silence_duration_ms": 700}))
+        self.assertEqual((traits.answers_itself, traits.cancels_itself, traits.silence_seconds), (False, False, 0.7))
 
 
 class OpenTests(SimpleTestCase):
