@@ -1,6 +1,6 @@
 # voiceagent: two commands matter, `make run` and `make test`. Everything stays inside this folder (.venv/, var/).
 .DEFAULT_GOAL := help
-.PHONY: help run call doctor test test-services test-browser chaos check format lock install clean
+.PHONY: help run call doctor test test-services test-browser chaos scenarios check format lock install clean
 PY := .venv/bin/python
 PROCESSES ?= 3# of a test run; most tests wait for a call's real time
 
@@ -28,6 +28,9 @@ test-browser: .venv/.e2e ## The same suite with the browser tests (needs chromiu
 
 chaos: .venv/.dev ## Break Redis, the database, workers and web under calls; compare the ledgers (CHAOS=--short)
 	@$(PY) -m tests.chaos $(CHAOS)
+
+scenarios: .venv/.dev ## Script a hundred calls with real speech, each on a rough line too (SCENARIOS="--only NAME --plain")
+	@$(PY) -m tests.scenarios $(SCENARIOS)
 
 check: .venv/.dev ## Format, lint, types, import contracts, migrations, templates, container files
 	@.ci/check

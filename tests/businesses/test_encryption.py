@@ -64,7 +64,7 @@ class KeysTest(SimpleTestCase):
 
     def test_a_key_that_is_none_is_refused_at_start_by_its_place(self) -> None:
         messages = list(checks.check_secrets_keys([NEW, "canary", OLD, ""]))
-        self.assertEqual([message.id for message in messages], ["voiceagent.E011"] * 2)
+        self.assertEqual([message.id for message in messages], ["voiceagent.E012"] * 2)
         self.assertIn("number 2 ", messages[0].msg)
         self.assertNotIn("canary", str(messages))
         self.assertEqual(list(checks.check_secrets_keys([NEW, OLD])), [])
