@@ -67,7 +67,6 @@ SPECIAL = {
     "payload": st.sampled_from([audio(ms) for ms in (0.125, 20, 100)] + ["x"]),
     "audio": st.sampled_from([0.125, 20, 100, 180, 400, 1000, 3000]).map(sound),
     "usage": st.builds(events.Usage, st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)),
-    "fatal": st.integers(0, 20).map(lambda number: number == 0),
     "permanent": st.integers(0, 19).map(lambda number: number == 0),
     "expires_at": st.none(),
 }
@@ -77,15 +76,14 @@ ENDS = (
     events.CarrierClosed,
     events.CallCompleted,
     events.ShutdownRequested,
-    events.HandOverRequested,
 )
 # What the model says in each item: so that it is known again, and can come back as an echo.
 SPEECH = {
     item: load(name).audio
     for item, name in zip(IDS["item_id"], ("parking", "hours", "saturday", "price", "goodbye", "unclear"), strict=True)
 }
-# These come from sessions that there are, and have rules of their own.
-OF_SESSIONS = (events.ModelReady, events.ModelClosed)
+# These have rules of their own.
+APART = (events.ModelReady, events.ModelClosed, events.ModelError, events.HandOverRequested)
 
 
 def instances(event: type[Any]) -> st.SearchStrategy[Any]:
@@ -106,7 +104,7 @@ def instances(event: type[Any]) -> st.SearchStrategy[Any]:
     return st.builds(event, **fields)
 
 
-LEFT_OUT = (*ENDS, *OF_SESSIONS, events.CallerAudio)
+LEFT_OUT = (*ENDS, *APART, events.CallerAudio)
 HAPPENINGS = st.one_of([instances(event) for event in EVENT_CLASSES if event not in LEFT_OUT])
 OF_THE_MODEL = typing.get_args(events.ConversationEvent)
 # Commands that go to whatever session carries the conversation.
@@ -179,6 +177,7 @@ class AnyOrder(RuleBasedStateMachine):
         answers_itself=st.booleans(),
         silence_seconds=st.sampled_from([0.0, 0.5]),
         past=st.booleans(),
+        longest=st.sampled_from([16.0, 40.0, 120.0]),
         halves_open=st.integers(0, 3),
     )
     def a_call_begins(
@@ -188,6 +187,7 @@ class AnyOrder(RuleBasedStateMachine):
         answers_itself: bool,
         silence_seconds: float,
         past: bool,
+        longest: float,
         halves_open: int,
     ) -> None:
         tools = {"look_up": ToolSpec("look_up", 7.0), "end_call": ToolSpec("end_call", ends_call=True)}
@@ -205,7 +205,8 @@ class AnyOrder(RuleBasedStateMachine):
                 silence_seconds=5.0,
                 ahead_seconds=AHEAD_SECONDS,
                 goodbye_slack_seconds=OUTPUT_SLACK,
-                max_call_seconds=120.0,
+                tool_tone_seconds=2.0,
+                max_call_seconds=longest,
                 first_turn_index=FIRST_TURN,
                 past=self.past,
             ),
@@ -263,10 +264,17 @@ class AnyOrder(RuleBasedStateMachine):
         self.feed(events.ModelClosed("timeout", permanent, fresh=True))
 
     @precondition(lambda self: self.current)
-    @rule(permanent=SPECIAL["permanent"], really=st.integers(0, 2))
-    def the_session_is_lost(self, permanent: bool, really: int) -> None:
-        if really == 0:
+    @rule(permanent=SPECIAL["permanent"], really=st.integers(0, 2), says_so=st.booleans())
+    def the_session_is_lost(self, permanent: bool, really: int, says_so: bool) -> None:
+        if really == 0 and says_so:
+            self.feed(events.ModelError("session_expired", fatal=True, permanent=permanent))
+        elif really == 0:
             self.feed(events.ModelClosed("1011", permanent))
+
+    @precondition(lambda self: self.current)
+    @rule(benign=st.booleans(), answering_already=st.booleans())
+    def the_model_refuses(self, benign: bool, answering_already: bool) -> None:
+        self.feed(events.ModelError("x", fatal=False, benign=benign, answering_already=answering_already))
 
     @rule(frames=st.integers(1, 30))
     def the_caller_is_heard(self, frames: int) -> None:
@@ -340,7 +348,7 @@ class AnyOrder(RuleBasedStateMachine):
         for mark, _ in self.line.marks[: number + 1]:
             self.feed(events.MarkReached(mark))
 
-    @rule(seconds=st.floats(0.01, 4.0))
+    @rule(seconds=st.sampled_from([0.05, 0.3, 1.0, 1.3, 2.6, 4.0, 6.0]))
     def time_passes(self, seconds: float) -> None:
         self.pass_time(seconds)
 
@@ -353,6 +361,11 @@ class AnyOrder(RuleBasedStateMachine):
     def the_call_may_end(self, event: events.Event, really: int) -> None:
         if really == 0 or self.call.state is CallState.SETTLING:
             self.feed(event)
+
+    @rule(within=st.floats(0.0, 10.0), really=st.integers(0, 4))
+    def the_call_is_to_be_handed_over(self, within: float, really: int) -> None:
+        if really == 0:
+            self.feed(events.HandOverRequested(within))
 
     def pass_time(self, seconds: float) -> None:
         end = self.now + seconds
