@@ -16,6 +16,7 @@ from simulators.carrier.script import (
     DropLine,
     HangUp,
     Hear,
+    HearAnew,
     Interrupt,
     Listen,
     Press,
@@ -318,6 +319,20 @@ class ListeningTests(SimpleTestCase):
         async with server(talk=talk).running() as fake:
             ledger = await call(fake, Hear(100, timeout_ms=400))
         self.assertEqual(ledger.failures, ["step 1 of test, Hear: not within 0.4 s"])
+
+    async def test_a_caller_may_wait_for_the_agent_to_speak_anew(self) -> None:
+        async def talk(peer: Peer) -> None:
+            await peer.started()
+            await peer.play(tone(700, 100), "first")
+            await peer.marked("first")
+            await asyncio.sleep(0.5)
+            await peer.play(tone(700, 100), "second")
+            await peer.drain()
+
+        async with server(talk=talk).running() as fake:
+            ledger = await call(fake, QUICK, HearAnew(timeout_ms=3000), QUICK, HangUp())
+        self.assertEqual(ledger.failures, [])
+        self.assertEqual(len(ledger.stream.sounds), 2)
 
     async def test_an_end_in_the_middle_of_the_script_is_a_failure(self) -> None:
         async with server(talk=greet_and_close).running() as fake:
