@@ -128,9 +128,9 @@ class Evidence:
         return None if last is None else self.ledger.stream.length_ms - last
 
     def goodbye_share(self, clip: str) -> float | None:
-        """How much of the last sentence of these words was heard, 0 to 1; None: it was never said."""
+        """How much of the last sentence with these words was heard, 0 to 1; None: it was never said."""
         text = words(clip)
-        said = [one for one in self.heard if one.text == text]
+        said = [one for one in self.heard if text in one.text]
         if said:
             return 1.0 if said[-1].is_whole else said[-1].heard_bytes / max(1, len(said[-1].audio))
         played = [one for one in self.rest.own if one.key == clip]
