@@ -34,6 +34,7 @@ CONFIG = CallConfig(
     silence_seconds=3600.0,  # nobody is asked whether they are there, unless that is what a test is about
     dead_air_seconds=(3600.0, 3601.0, 3602.0),  # nor is anybody impatient
     tool_filler_seconds=3600.0,
+    model_timeout_seconds=7.0,
 )
 
 

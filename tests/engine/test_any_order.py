@@ -158,6 +158,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.recalled = False  # by the present one
         self.frames_in: list[str] = []
         self.frames_out: list[str] = []
+        self.heard_before = 0  # by the sessions before the present one
         self.received = dict.fromkeys(SPEECH, 0)  # bytes of each item
         self.cut: set[str] = set()
         self.active: str | None = None
@@ -328,6 +329,22 @@ class AnyOrder(RuleBasedStateMachine):
             self.feed(events.CallerTranscribed(item, said))
 
     @rule(
+        said=st.sampled_from(["", "Mhm.", "Good morning."]),
+        first=st.booleans(),
+        pause=st.sampled_from([0.0, 0.2]),
+        stops=st.booleans(),
+    )
+    def the_caller_makes_two_sounds(self, said: str, first: bool, pause: float, stops: bool) -> None:
+        self.feed(events.CallerSpeechStarted("u1"))
+        self.pass_time(0.2)
+        self.feed(events.CallerSpeechStopped("u1"))
+        self.pass_time(pause)
+        self.feed(events.CallerSpeechStarted("u2"))
+        if stops:
+            self.feed(events.CallerSpeechStopped("u2"))
+        self.feed(events.CallerTranscribed("u1" if first else "u2", said))
+
+    @rule(
         response=st.sampled_from(["r1", "r2", "r3"]),
         tool_call_id=st.sampled_from(["c1", "c2", "c3"]),
         name=st.sampled_from(["look_up", "look_up", "end_call", "nothing"]),
@@ -431,6 +448,7 @@ class AnyOrder(RuleBasedStateMachine):
             case commands.SwitchModel():
                 assert self.fresh, "there is none to switch to"
                 self.took_over += 1
+                self.heard_before = len(self.frames_out)
                 self.fresh, self.current, self.between_sessions, self.recalled = False, True, False, False
                 self.active = None
             case commands.RecallConversation():
@@ -483,13 +501,15 @@ class AnyOrder(RuleBasedStateMachine):
             assert turn.reply_ms is None or turn.reply_ms >= 0
             assert turn.reply_heard_ms is None or turn.reply_ms is not None
         dropped = finish.counters.get("dropped_frames", 0) + finish.counters.get("frames_after_end", 0)
-        assert len(self.frames_out) + dropped == len(self.frames_in), "a frame got lost uncounted"
+        again = finish.counters.get("frames_again", 0)
+        assert len(self.frames_out) + dropped == len(self.frames_in) + again, "a frame got lost uncounted"
         assert self.greeted <= self.took_over, "greeted again and again"
 
     @invariant()
     def frames_keep_their_order(self) -> None:
+        """Each session hears a part of what came in, in order; the next may hear once more what the last one lost."""
         following = iter(self.frames_in)
-        assert all(any(frame == other for other in following) for frame in self.frames_out)
+        assert all(any(frame == other for other in following) for frame in self.frames_out[self.heard_before :])
 
     @invariant()
     def a_call_to_be_handed_over_does_not_outlast_its_time(self) -> None:
