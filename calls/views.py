@@ -39,7 +39,9 @@ HOLD_SECONDS, MAX_HOLDS = 10, 6
 MOVE_SECONDS, MAX_MOVES = 2, 5
 _HELD = re.compile(r"[1-9]", re.ASCII)
 
-_ENDED_NORMALLY = frozenset({EndedReason.CALLER_HUNG_UP, EndedReason.AGENT_ENDED, EndedReason.MAX_DURATION})
+_ENDED_NORMALLY = frozenset(
+    {EndedReason.CALLER_HUNG_UP, EndedReason.AGENT_ENDED, EndedReason.CALLER_SILENT, EndedReason.MAX_DURATION}
+)
 # Not the model's failure: it would fail the next stream as well. Nobody has heard of a killed process's: "".
 _RESUMABLE = frozenset({"", EndedReason.STREAM_LOST, EndedReason.NEVER_CONNECTED, EndedReason.SERVER_STOPPED})
 

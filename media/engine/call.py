@@ -159,6 +159,8 @@ class Call:
         if not self._live or not self._link.up:
             return self._unexpected()
         ending = isinstance(event, events.ToolCalled) and self._conversation.asks_to_end(event)
+        if isinstance(event, events.ResponseFinished) and event.status == "completed":
+            self._link.answered()
         commands = self._conversation.receive(event, now)
         if isinstance(event, events.ModelAudio | events.AgentTextDelta):
             return commands  # many of them, and they settle nothing
@@ -232,6 +234,11 @@ class Call:
             self._counters["model_lost"] += 1
             self._look_whether_it_hears()
             commands = commands + self._conversation.model_down(now)
+            for payload in self._conversation.unheard:
+                self._waiting_audio.keep(payload)
+                self._counters["frames_again"] += 1
+            if self._link.worn_out:
+                return self._give_up("model_failed", now)
         return commands + self._follow_up(now)
 
     def _give_up(self, reason: str, now: float) -> list[Command]:
@@ -285,7 +292,7 @@ class Call:
         if self._conversation.floor.take_caller_spoke():
             self._cancel_goodbye()
         if self._conversation.responses.failing and self._link.up:
-            commands += self._replace_model(now)
+            return commands + self._replace_model(now)
         if self.state is CallState.SAYING_GOODBYE:
             if self._conversation.quiet or (self._given_up and not self._conversation.playback.busy):
                 commands += self._end(*self._goodbye, now)

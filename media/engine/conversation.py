@@ -49,6 +49,7 @@ class Conversation:
         self.playback = Playback(config.goodbye_slack_seconds, config.ahead_seconds)
         self.responses = Responses(answers_itself=config.traits.answers_itself)
         self.usage = events.Usage()
+        self.unheard: list[str] = []  # frames of the caller that the next session is to hear again
         self._config = config
         self._deadlines = deadlines
         self._counters = counters
@@ -68,6 +69,7 @@ class Conversation:
         self._tone_plays = False
         self._model_up = False
         self._greeted = False
+        self._greeting_asked = False  # of the model, which has not begun to say anything
         self._own = 0  # pieces of our own audio so far
         self._unsent: list[Command] = []  # for the model, while there is none
 
@@ -111,15 +113,18 @@ class Conversation:
         if not self._model_up:
             return []
         self._model_up = False
+        self.unheard = self.floor.take_unheard(now)
         half_said = self.playback.has_open_ends
         self._transcript.model_changed(now)
         self._tools.model_changed()
         commands = self.floor.model_changed(now)
         commands += self.playback.finish_all(now)
-        if self.responses.on_its_way and not any(item.response_id for item in self.playback.items.values()):
-            self._greeted = False  # it was asked to greet, and did not come to it
+        if self._greeting_asked and self.responses.sentence_on_its_way:
+            self._greeted = False
         self.responses.model_changed()
-        if self._greeted and (half_said or self._transcript.answer_owed):
+        if self.unheard:
+            self.responses.drop_wish()  # it is asked for when the next session has heard the caller to the end
+        elif self._greeted and (half_said or self._transcript.answer_owed):
             self.responses.want()
         return commands
 
@@ -145,6 +150,7 @@ class Conversation:
             case events.ToolCalled():
                 return self._tool_called(event, now)
             case events.ResponseStarted():
+                self._greeting_asked = False
                 return self.floor.response_started(event.response_id)
             case events.AgentAudioDone():
                 return [*self.playback.finish(event.item_id, now)]
@@ -195,6 +201,8 @@ class Conversation:
     def _response_finished(self, event: events.ResponseFinished, now: float) -> list[Command]:
         self._count_response(event)
         self.responses.finished(event.response_id, event.status, now)
+        if event.status == "completed":
+            self.floor.answered()
         commands: list[Command] = [*self.playback.finish_response(event.response_id, now)]
         self._want_answers_to_tools()
         return commands
@@ -242,6 +250,7 @@ class Conversation:
             return self.play(clip, now, self._config.protected_greeting_seconds)
         if not self._config.greeting:
             return []
+        self._greeting_asked = True
         self.responses.sentence_asked()
         return [Say(self._config.greeting)]
 

@@ -13,6 +13,9 @@ from media.engine.responses import Responses
 from media.engine.transcript import Transcript
 
 NEAR_THE_END_SECONDS = 1.5  # of the agent's speech left: whoever says "yes" then is answering
+FRAME_SECONDS = 0.02
+KEPT_FRAMES = 200  # of the caller, 4 s
+BEFORE_SPEECH_SECONDS = 0.6  # it began that much before the model said so
 ECHO_LOOK_SECONDS = 0.2  # of a sound, until it can be told whether it is an echo
 
 
@@ -28,7 +31,7 @@ class Floor:
         responses: Responses,
         transcript: Transcript,
     ) -> None:
-        self.caller_audio: deque[str] = deque(maxlen=LONGEST_FRAMES)
+        self.caller_audio: deque[str] = deque(maxlen=KEPT_FRAMES)
         self.caller_spoke = False  # since this was last looked at: words, not only a sound
         self._traits = config.traits
         self._deadlines = deadlines
@@ -40,6 +43,7 @@ class Floor:
         self._echo_seen = False  # this caller's loudspeaker comes back
         self._suspect = ""  # the item of a sound that is taken for an echo so far
         self._look_again_at: float | None = None
+        self._unwritten: tuple[str, float] | None = None  # what the caller said whose words are not here, and since when
         self._talks_over = ""  # the item of a sound during something that nobody may stop
 
     @property
@@ -57,6 +61,8 @@ class Floor:
 
     def speech_started(self, item_id: str, now: float) -> list[Command]:
         self._transcript.speech_started(item_id, now)
+        if self._unwritten is None:
+            self._unwritten = item_id, now
         self._responses.caller_started()
         if not (self._playback.busy or self._responses.active is not None or self._responses.on_its_way):
             self.caller_spoke = True
@@ -94,6 +100,8 @@ class Floor:
         return []
 
     def has_words(self, item_id: str, text: str) -> None:
+        if self._unwritten is not None and self._unwritten[0] == item_id:
+            self._unwritten = None
         if item_id in self._interruption:
             self._interruption.has_words(item_id, text)
 
@@ -124,6 +132,21 @@ class Floor:
         if verdict is Verdict.INTERRUPTS:
             return commands + self._interrupt(now)
         return commands + self._go_on(now)
+
+    def answered(self) -> None:
+        """The model has answered: whatever the caller said before, it has heard."""
+        if not self._responses.caller_speaks:
+            self._unwritten = None
+
+    def take_unheard(self, now: float) -> list[str]:
+        """The session is gone, and what the caller was saying, or had just said, is not written down: the frames of it,
+        as far as they are here, for the next session to hear. Its item is forgotten; it will get another."""
+        if self._unwritten is None:
+            return []
+        (item_id, began), self._unwritten = self._unwritten, None
+        self._transcript.forget(item_id, now)
+        frames = int((now - began + BEFORE_SPEECH_SECONDS) / FRAME_SECONDS)
+        return list(self.caller_audio)[-frames:]
 
     def set_deadlines(self) -> None:
         self._deadlines.set(Deadline.DOUBT, self._interruption.deadline())
@@ -187,12 +210,14 @@ class Floor:
         return [TruncateItem(item.item_id, min(item.heard_ms, item.received_ms))]
 
     def _forget(self, item_id: str, now: float) -> list[Command]:
+        if self._unwritten is not None and self._unwritten[0] == item_id:
+            self._unwritten = None
         self._transcript.forget(item_id, now)
         return [DropItem(item_id)]
 
     def _sounds_like_echo(self, now: float) -> bool:
         heard = self._playback.heard_lately(now)
         try:
-            return bool(heard) and is_echo(heard, b"".join(map(b64decode, self.caller_audio)))
+            return bool(heard) and is_echo(heard, b"".join(map(b64decode, list(self.caller_audio)[-LONGEST_FRAMES:])))
         except ValueError:  # no base64: nobody's voice
             return False

@@ -10,6 +10,7 @@ from media.engine.deadlines import Deadline, Deadlines
 
 RETRY_SECONDS = 0.3  # doubled with each try
 AGAIN_SECONDS = 30.0  # after a renewal that failed while the session goes on
+MAX_LOSSES = 2  # sessions lost one after another, with no answer between: the next would be as well
 MARGIN_OF_LIFE = 0.25  # of a session that lives shortly: how much of its time is left for a pause to come
 
 
@@ -21,9 +22,19 @@ class ModelLink:
         self.opening = True  # one is asked for, and neither ready nor refused
         self._expires_at: float | None = None
         self._tries = 0
+        self._losses = 0
         self._config = config
         self._deadlines = deadlines
         deadlines.set(Deadline.MODEL_READY, now + config.model_timeout_seconds)
+
+    @property
+    def worn_out(self) -> bool:
+        """Were so many sessions lost without one answer that it is of no use to open another?"""
+        return self._losses > MAX_LOSSES
+
+    def answered(self) -> None:
+        """The model gave an answer: it works."""
+        self._losses = 0
 
     def ready(self, expires_at: float | None) -> None:
         """A fresh session can take over."""
@@ -57,6 +68,7 @@ class ModelLink:
         """The session is of no more use: another one, now."""
         if self.up:
             self.up = False
+            self._losses += 1
             self._deadlines.drop(Deadline.RENEWAL)
             self._deadlines.set(Deadline.MODEL_READY, now + self._config.model_timeout_seconds)
         return [] if self._fresh or self.opening else self._open(replace=True)

@@ -45,6 +45,10 @@ class Responses:
         return self._asked is not _Asked.NOTHING
 
     @property
+    def sentence_on_its_way(self) -> bool:
+        return self._asked is _Asked.SENTENCE
+
+    @property
     def caller_speaks(self) -> bool:
         return self._caller_speaks
 
@@ -141,6 +145,9 @@ class Responses:
         self._caller_speaks = self._cut_next = self._again = False
         self._failures = 0
         self._not_before = 0.0
+
+    def drop_wish(self) -> None:
+        self._wanted = False
 
     def note_audio(self, response_id: str) -> None:
         self._spoke.add(response_id)
