@@ -38,6 +38,15 @@ class AGreetingOfOurOwn(SimpleTestCase):
         turn = driver.end().turns[0]
         self.assertEqual((turn.heard_ms, turn.heard_text, turn.interrupted), (1000, "Thank you", True))
 
+    def test_it_is_not_said_again_to_a_caller_whose_first_answer_is_lost_with_a_session(self) -> None:
+        driver = CallDriver(clips={"greeting": GREETING}).connect()
+        driver.advance(3)
+        driver.caller_says("Are you open?")
+        driver.model_is_lost()
+        self.assertEqual(driver.model_is_ready()[-1], commands.Respond())
+        driver.advance(3)
+        self.assertEqual(driver.carrier.sent, GREETING.audio)
+
     def test_a_call_whose_model_is_gone_when_it_starts_is_greeted_all_the_same(self) -> None:
         driver = CallDriver(clips={"greeting": GREETING})
         driver.model_is_ready()

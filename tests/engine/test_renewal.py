@@ -252,6 +252,101 @@ class Lost(SimpleTestCase):
         self.assertEqual(len(driver.all(commands.OpenModel)), 2)
 
 
+class WordsOfALostSession(SimpleTestCase):
+    """What the caller was saying, or had just said, is in no text yet: the next session hears it again."""
+
+    def frames(self, driver: CallDriver, count: int, first: int) -> list[commands.Command]:
+        for number in range(first, first + count):
+            driver.caller_frame(number)
+            driver.advance(0.02)
+        return [commands.ForwardAudio(audio(20, number)) for number in range(first, first + count)]
+
+    def forwarded(self, done: list[commands.Command]) -> list[commands.Command]:
+        return [command for command in done if isinstance(command, commands.ForwardAudio)]
+
+    def test_from_shortly_before_it_began_to_the_present(self) -> None:
+        driver = talking()
+        before = self.frames(driver, 100, 0)
+        driver.caller_starts()
+        said = self.frames(driver, 50, 100)
+        driver.model_is_lost()
+        meanwhile = self.frames(driver, 20, 150)
+        done = driver.model_is_ready()
+        self.assertEqual(self.forwarded(done)[-99:], before[-29:] + said + meanwhile)
+        self.assertNotIn(commands.Respond(), done)
+        self.assertIn(driver.call._counters["frames_again"], (79, 80))  # 600 ms, and 50 frames
+
+    def test_and_it_is_answered_when_that_one_says_so_and_makes_one_turn(self) -> None:
+        driver = talking()
+        driver.caller_starts()
+        self.frames(driver, 50, 0)
+        driver.caller_stops()
+        self.frames(driver, 10, 50)
+        driver.model_is_lost()
+        done = driver.model_is_ready()
+        self.assertEqual(len(self.forwarded(done)), 60)
+        self.assertNotIn(commands.Respond(), done)
+        driver.caller_starts()
+        self.assertIn(commands.Respond(), driver.caller_stops())
+        driver.transcribed("Is there parking?")
+        driver.agent_says(ANSWER, 500)
+        driver.advance(1)
+        turns = driver.end().turns
+        self.assertEqual([turn.user_text for turn in turns], ["", "Is there parking?"])
+
+    def test_what_is_written_down_is_not_said_again(self) -> None:
+        driver = talking()
+        driver.caller_starts()
+        self.frames(driver, 50, 0)
+        driver.caller_stops()
+        driver.transcribed("Is there parking?")
+        driver.model_is_lost()
+        done = driver.model_is_ready()
+        self.assertEqual(self.forwarded(done), [])
+        self.assertEqual(done[-1], commands.Respond())
+
+    def test_nor_is_what_was_answered_already(self) -> None:
+        driver = talking()
+        driver.caller_starts()
+        self.frames(driver, 50, 0)
+        driver.caller_stops()
+        driver.agent_says(ANSWER, 500)
+        driver.advance(1)
+        driver.model_is_lost()
+        self.assertEqual(self.forwarded(driver.model_is_ready()), [])
+
+    def test_nor_is_a_cough(self) -> None:
+        driver = talking()
+        driver.caller_says("Is there parking?")
+        driver.agent_says(ANSWER, 3000)
+        driver.advance(0.5)
+        driver.caller_starts()
+        self.frames(driver, 10, 0)
+        driver.caller_stops()
+        driver.transcribed("")
+        driver.model_is_lost()
+        self.assertEqual(self.forwarded(driver.model_is_ready()), [])
+
+    def test_sessions_that_are_lost_one_after_another_without_an_answer_are_given_up(self) -> None:
+        driver = talking()
+        for _ in range(2):
+            driver.caller_says("Is there parking?")
+            driver.model_is_lost()
+            driver.model_is_ready()
+        driver.model_is_lost()
+        self.assertEqual((driver.finish.status, driver.finish.ended_reason), ("in-progress", "model_failed"))
+
+    def test_but_not_when_one_has_answered_between(self) -> None:
+        driver = talking()
+        for _ in range(5):
+            driver.caller_says("Is there parking?")
+            driver.model_is_lost()
+            driver.model_is_ready()
+            driver.agent_says(ANSWER, 500)
+            driver.advance(1)
+        self.assertFalse(driver.over)
+
+
 class ToolsOfALostSession(SimpleTestCase):
     def asking(self, *call_ids: str) -> CallDriver:
         driver = talking()

@@ -130,6 +130,13 @@ class TheCallerIsToSpeakFirst(SimpleTestCase):
         driver.advance(1)
         self.assertEqual(driver.all(commands.Say), [])
 
+    def test_not_even_when_the_session_is_lost_before_it_answered(self) -> None:
+        driver = self.waits()
+        driver.caller_says("Are you open?")
+        driver.model_is_lost()
+        self.assertEqual(driver.model_is_ready()[-1], commands.Respond())
+        self.assertEqual(driver.all(commands.Say), [])
+
     def test_nor_is_one_who_presses_a_key(self) -> None:
         driver = self.waits()
         driver.send(events.DtmfPressed("#"))
