@@ -73,6 +73,11 @@ class Dialogue:
     asides: frozenset[str] = frozenset({ECHO, NOISE, "mhm", "uh-huh", "genau", "cough", "knock"})
     clips: Mapping[str, Clip] = field(default_factory=all_clips)
 
+    def line(self, text: str) -> Line:
+        """The words with their sound: a clip's, or made up."""
+        clip = next((clip for clip in self.clips.values() if clip.text == text), None)
+        return Line(text, clip.audio if clip is not None else babble(text))
+
     def answers(self, clip: str | None, text: str) -> bool:
         """Whether these words, or the whole of which they are the beginning, answer that clip."""
         said = " ".join(self.clips[name].text for name in self.replies.get(clip or "", self.unclear).say)
@@ -129,8 +134,7 @@ class Dialogue:
         quoted = QUOTED.search(instructions)
         if quoted is None:
             return None
-        text = next(group for group in quoted.groups() if group).strip()
-        return Line(text, babble(text))
+        return self.line(next(group for group in quoted.groups() if group).strip())
 
     def _perform(self, replies: Sequence[Reply], tools: Sequence[Mapping[str, Any]]) -> Plan:
         said = [self.clips[name] for name in dict.fromkeys(name for reply in replies for name in reply.say)]

@@ -175,6 +175,7 @@ class Session:
             core.note("written", item_id=item["id"], role=item["role"], text=text)
             if item["role"] == "assistant":
                 self._speaker.unanswered.answer(text, core.settings.dialogue)
+                self._speaker.remember(core.settings.dialogue.line(text))  # said by the client, it may come back too
         self._speaker.unanswered.hear(item["id"], self._speaker.understand(item))
         for kind in ("conversation.item.added", "conversation.item.done"):
             core.emit({"type": kind, "previous_item_id": before, "item": item})

@@ -17,7 +17,7 @@ from simulators.model.oracle import refuse
 from simulators.model.responses import Response, Studio
 
 LATE_DELTA_SECONDS = 0.03
-SENTENCES_REMEMBERED = 3  # of its own, which may come back as an echo
+SENTENCES_REMEMBERED = 5  # of its own, which may come back as an echo
 
 
 @dataclass(slots=True)
@@ -127,13 +127,14 @@ class Speaker:
     def _studio(self) -> Studio:
         core = self._core
         return Studio(
-            emit=core.emit, note=core.note, sound=self._count_sound, keep=core.keep_audio, speak=self._remember,
+            emit=core.emit, note=core.note, sound=self._count_sound, keep=core.keep_audio, speak=self.remember,
             mishap=core.mishap, new_id=core.new_id,
             chance=core.chance, conversation=core.conversation, conversation_id=core.conversation_id,
             meter=core.meter, settings=core.settings, faults=core.faults,
         )  # fmt: skip
 
-    def _remember(self, line: Line) -> None:
+    def remember(self, line: Line) -> None:
+        """The agent's voice says this: should it come back, it is known."""
         self.spoken.append(Spoken(line.text, envelope(line.audio)))
 
     def _count_sound(self, chunk: bytes) -> None:
