@@ -43,8 +43,9 @@ class Floor:
         self._echo_seen = False  # this caller's loudspeaker comes back
         self._suspect = ""  # the item of a sound that is taken for an echo so far
         self._look_again_at: float | None = None
-        self._unwritten: tuple[str, float] | None = None  # what the caller said whose words are not here, and since when
+        self._unwritten: tuple[str, float] | None = None  # what the caller said that is not written down; since when
         self._talks_over = ""  # the item of a sound during something that nobody may stop
+        self._of_sessions_before: frozenset[str] = frozenset()  # items that the present one has as text only
 
     @property
     def in_doubt(self) -> bool:
@@ -157,6 +158,7 @@ class Floor:
         was_in_doubt = self.in_doubt
         self._interruption.sounds.clear()
         self._suspect, self._talks_over, self._look_again_at = "", "", None
+        self._of_sessions_before = frozenset(self._playback.items)
         return [*self._playback.resume(now)] if was_in_doubt else []
 
     # --- What comes of it -----------------------------------------------------------------------------------
@@ -202,8 +204,8 @@ class Floor:
         return commands
 
     def _truncate(self, item: SpokenItem) -> list[Command]:
-        if not item.response_id:
-            return []  # our own: the model has it as text
+        if not item.response_id or item.item_id in self._of_sessions_before:
+            return []  # the model has it as text
         self._responses.cut(item.response_id)
         if not self._traits.needs_truncate or not item.received:
             return []

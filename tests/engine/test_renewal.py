@@ -193,6 +193,21 @@ class Lost(SimpleTestCase):
         turn = driver.end().turns[1]
         self.assertEqual((turn.heard_ms, turn.interrupted), (3000, False))
 
+    def test_what_it_has_as_text_only_is_not_truncated(self) -> None:
+        driver = talking()
+        driver.caller_says("Is there parking?")
+        driver.agent_says(ANSWER, 4000)
+        driver.model_is_lost()
+        driver.model_is_ready()
+        driver.advance(1)
+        done = driver.caller_says("And on Saturday?")
+        self.assertEqual(done[0], commands.ClearPlayback())
+        self.assertEqual(driver.all(commands.TruncateItem), [])
+        self.assertIn(commands.Respond(), done)
+        driver.agent_says("Yes.", 500)
+        driver.advance(1)
+        self.assertEqual([turn.interrupted for turn in driver.end().turns], [False, True, False])
+
     def test_of_what_was_cut_it_learns_what_was_heard(self) -> None:
         driver = talking()
         driver.caller_says("Is there parking?")
