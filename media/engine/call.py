@@ -86,7 +86,7 @@ class Call:
 
     @property
     def _given_up(self) -> bool:
-        return self._goodbye[0] == GOES_ON
+        return self._link.given_up
 
     # --- Events, by where they come from --------------------------------------------------------------------
 
@@ -242,13 +242,17 @@ class Call:
         return commands + self._follow_up(now)
 
     def _give_up(self, reason: str, now: float) -> list[Command]:
-        """The call goes to a person; with an apology, if there is one to be played without the model."""
-        apology = self._config.clips.get("apology")
-        if self.state is not CallState.TALKING or apology is None:
+        """The call goes to a person; with an apology, if there is one to be played without the model. One that the
+        agent is about to end anyway ends with what is left of the goodbye."""
+        says_goodbye = self.state is CallState.SAYING_GOODBYE
+        apologises = self.state is CallState.TALKING and "apology" in self._config.clips
+        if not (says_goodbye or apologises):
             return self._end(GOES_ON, reason, now, settle=False)
         self._link.give_up()
         self._look_whether_it_hears()
         commands = self._conversation.model_down(now)
+        if says_goodbye:
+            return commands + self._follow_up(now)
         commands += self._conversation.silence_agent(now)
         self._begin_goodbye(GOES_ON, reason, now)
         return commands + self._conversation.say("apology", now) + self._follow_up(now)

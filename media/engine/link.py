@@ -18,6 +18,7 @@ class ModelLink:
     def __init__(self, config: CallConfig, deadlines: Deadlines, now: float) -> None:
         self.up = False  # a session carries the conversation
         self.refused = False  # trying again is useless
+        self.given_up = False  # ... and is not done any more
         self._fresh = False  # one is ready to take over
         self.opening = True  # one is asked for, and neither ready nor refused
         self._expires_at: float | None = None
@@ -81,7 +82,8 @@ class ModelLink:
         return [] if self._fresh or self.opening else self._open(replace=False)
 
     def give_up(self) -> None:
-        self.up = False
+        self.up = self.opening = self._fresh = False
+        self.given_up = True
         for name in (Deadline.MODEL_READY, Deadline.MODEL_RETRY, Deadline.RENEWAL):
             self._deadlines.drop(name)
 

@@ -60,6 +60,25 @@ class TheAgentEndsTheCall(SimpleTestCase):
         driver.advance(0.2)
         self.assertEqual(driver.finish.ended_reason, "agent_ended")
 
+    def test_nor_is_a_caller_whom_nothing_more_is_to_be_said_to_sent_to_a_person(self) -> None:
+        driver = talking(dead_air_seconds=(2.0, 3.2, 5.0))
+        driver.agent_begins()
+        driver.agent_calls("end_call")
+        driver.response_ends()
+        driver.advance(5.1)
+        self.assertEqual((driver.finish.status, driver.finish.ended_reason), ("completed", "agent_ended"))
+
+    def test_a_model_that_is_lost_for_good_takes_nothing_of_the_goodbye(self) -> None:
+        driver = saying_goodbye()
+        driver.advance(1)
+        driver.model_is_lost(permanent=True)
+        driver.send(events.DtmfPressed("1"))  # there is nobody to tell
+        driver.advance(0.9)
+        self.assertFalse(driver.over)
+        driver.advance(0.2)
+        self.assertEqual((driver.finish.status, driver.finish.ended_reason), ("completed", "agent_ended"))
+        self.assertEqual(driver.finish.turns[-1].heard_text, "Goodbye.")
+
     def test_a_long_goodbye_is_heard_to_its_end_even_if_its_response_never_ends(self) -> None:
         driver = talking()
         driver.agent_begins()
