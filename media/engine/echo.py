@@ -9,10 +9,11 @@ before there is enough of it (VOICED_FRAMES).
 
 from math import sqrt
 
-from media.engine.playback import FRAME_BYTES
+from media.engine.playback import AHEAD_BYTES, FRAME_BYTES
 
 LONGEST_FRAMES = 100  # 2 s of the caller's side are looked at
-LATEST_FRAMES = 25  # an echo comes within half a second, by our clock
+LATEST_FRAMES = 30  # an echo comes within 0.6 s, by our clock ...
+AHEAD_FRAMES = AHEAD_BYTES // FRAME_BYTES  # ... which may be behind the carrier's by so much
 VOICED_FRAMES = 8
 ALIKE = 0.94
 
@@ -21,7 +22,8 @@ _FLOOR = 24  # about 46 dB below the loudest: line noise
 
 
 def is_echo(heard: bytes, caller: bytes) -> bool:
-    """Is `caller`, what came in lately, what the agent was `heard` to say? Both are mu-law up to the same moment."""
+    """Is `caller`, what came in lately, what the agent was `heard` to say? Both are mu-law; `heard` reaches 160 ms
+    further (Playback.heard_lately)."""
     said, came = _loudness(heard), _loudness(caller)[-LONGEST_FRAMES:]
     first = next((at for at, level in enumerate(came) if level > _FLOOR), len(came))
     last = next((at for at in range(len(came), 0, -1) if came[at - 1] > _FLOOR), 0)
@@ -33,7 +35,7 @@ def is_echo(heard: bytes, caller: bytes) -> bool:
         return False
     behind = came_length - last  # frames from the end of the piece to now
     best = 0.0
-    for lag in range(LATEST_FRAMES + 1):
+    for lag in range(AHEAD_FRAMES + LATEST_FRAMES + 1):
         end = len(said) - behind - lag
         if end - len(voiced) < 0:
             break

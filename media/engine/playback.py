@@ -3,8 +3,11 @@
 The model speaks faster than real time and the carrier plays at exactly 8,000 bytes a second. So audio is sent a little
 ahead of playback only, by absolute times, in whole frames; what was sent and not yet played is kept, because a caller
 who only coughed is to hear it after all. A mark behind every 180 ms of audio comes back when all before it has been
-played: heard is what was sent less what is still unplayed. Between two marks the clock interpolates, but never past
-the next mark that is still out.
+played: heard is what was sent less what is still unplayed.
+
+How far playback is at this moment is told by the clock: the carrier plays without a pause from where a stretch of audio
+began until it runs dry. How long after us it began is told by the marks, of which some come back late: the promptest of
+the last ten counts. Past a mark that should have come back the clock goes on for a quarter of a second only.
 
 After a `clear` the carrier returns *all* pending marks at once (Twilio, Media Streams messages): they say nothing
 about hearing. So a clear forgets the marks that are out, and a mark nobody remembers counts for nothing.
@@ -24,8 +27,11 @@ BYTES_PER_MS = 8
 FRAME_BYTES = 160  # 20 ms: what the carrier deals in
 MARK_BYTES = 9 * FRAME_BYTES  # 180 ms
 SILENCE = b"\xff"
-LATELY_BYTES = 20_000  # of what was heard: 2.5 s, to know the agent's own echo by
+LATELY_BYTES = 24_000  # of what was heard: 3 s, to know the agent's own echo by
+AHEAD_BYTES = 8 * FRAME_BYTES
 DRY_SECONDS = 0.03  # shorter gaps between two pieces are the timer's
+MARKS_TOLD_BY = 10
+LATE_MARK_SECONDS = 0.25  # a mark may be this late before the carrier is believed to have stopped playing
 STALL_SECONDS = 0.1  # after what was sent has ended: an item that has not, by then, is in no hurry
 
 
@@ -81,9 +87,10 @@ class Playback:
         self._sent = 0
         self._unmarked = 0  # bytes sent since the last mark
         self._credited = 0  # position up to which items have been told that they were heard
-        self._anchor = 0  # a position known to be reached ...
-        self._anchor_time = 0.0  # ... at this time
-        self._ends_at = 0.0  # of what was sent, by the clock; moved by every piece sent and every mark back
+        self._anchor = 0  # the position where the present stretch of audio begins ...
+        self._anchor_time = 0.0  # ... and when, if the carrier plays it as soon as it is sent
+        self._proven = 0  # the position of the last mark that came back
+        self._lateness: deque[float] = deque(maxlen=MARKS_TOLD_BY)  # of marks, beside that
         self._lately: deque[tuple[float, bytes]] = deque()  # heard, and when it ended
         self._lately_bytes = 0
         self._overdue_seconds = overdue_seconds
@@ -134,8 +141,8 @@ class Playback:
         that is late by this much will not come."""
         if self._held:
             return None
-        if self._can_send():
-            return self._ends_at - self._ahead_seconds
+        if self._can_send() and self._keeps_up:
+            return self._runs_dry_at - self._ahead_seconds
         if not self.on_the_line:
             return None
         return self._ends_at + (STALL_SECONDS if self._unmarked else self._overdue_seconds)
@@ -197,8 +204,11 @@ class Playback:
             if out == name:
                 break
         self._credit(position, now)
-        self._anchor, self._anchor_time = position, now
-        self._ends_at = now + (self._sent - position) / BYTES_PER_SECOND
+        self._proven = position
+        if position > self._anchor:
+            late = now - self._anchor_time - (position - self._anchor) / BYTES_PER_SECOND
+            self._anchor_time += min(0.0, late)  # what is proven is never too early
+            self._lateness.append(max(0.0, late))
         return True
 
     def tick(self, now: float) -> list[PlayAudio | SendMark]:
@@ -229,7 +239,7 @@ class Playback:
     def resume(self, now: float) -> list[PlayAudio | SendMark]:
         """Go on from where the caller left off hearing."""
         self._held = False
-        self._ends_at = now
+        self._anchor_time = now - self._latency
         return self._pump(now) + self._mark_the_end()
 
     def cut(self, now: float) -> list[SpokenItem]:
@@ -245,19 +255,21 @@ class Playback:
         return lost
 
     def heard_lately(self, now: float) -> bytes:
-        """The last 2.5 seconds of the line, up to now, with silence where nothing played; empty if nothing did."""
+        """The last 3 seconds of the line, with silence where nothing played; empty if nothing did. To a bit further
+        than now (AHEAD_BYTES): what we know of playback comes with a delay."""
         self._credit(self._position(now), now)
         if not self._lately or self._lately[-1][0] < now - LATELY_BYTES / BYTES_PER_SECOND:
             return b""
         line = bytearray()
-        at = now - LATELY_BYTES / BYTES_PER_SECOND
+        at = now - (LATELY_BYTES - AHEAD_BYTES) / BYTES_PER_SECOND
         for ended, audio in self._lately:
             gap = round((ended - len(audio) / BYTES_PER_SECOND - at) * BYTES_PER_SECOND)
             line += SILENCE * max(0, gap)
             line += audio
             at = max(at, ended)
         line += SILENCE * max(0, round((now - at) * BYTES_PER_SECOND))
-        return bytes(line[-LATELY_BYTES:])
+        coming = b"".join(bytes(piece.audio) for piece, _ in self._unplayed)[:AHEAD_BYTES]
+        return bytes(line + coming + SILENCE * (AHEAD_BYTES - len(coming)))[-LATELY_BYTES:]
 
     # --- Sending ---------------------------------------------------------------------------------------------
 
@@ -275,7 +287,7 @@ class Playback:
 
     def _pump(self, now: float) -> list[PlayAudio | SendMark]:
         commands: list[PlayAudio | SendMark] = []
-        while not self._held and self._can_send() and now >= self._ends_at - self._ahead_seconds:
+        while not self._held and self._can_send() and self._keeps_up and now >= self._runs_dry_at - self._ahead_seconds:
             commands += self._send(now)
         return commands
 
@@ -290,7 +302,6 @@ class Playback:
         if not piece.audio:
             self._waiting.popleft()
         self._begin_or_continue(piece.item, now)
-        self._ends_at = max(self._ends_at, now) + size / BYTES_PER_SECOND
         self._sent += size
         self._unmarked += size
         piece.item.sent += size
@@ -300,15 +311,15 @@ class Playback:
             yield self._mark()
 
     def _begin_or_continue(self, item: SpokenItem, now: float) -> None:
-        if not self._marks and self._position(now) >= self._sent:
+        dry_seconds = now - self._runs_dry_at
+        if dry_seconds >= 0:
             # Silence at the other end: playback begins anew with this piece.
-            self._credit(self._sent, now)
             self._anchor, self._anchor_time = self._sent, now
         if item.first_sent is None:
             item.first_sent = now
-        elif now - self._ends_at > DRY_SECONDS:
+        elif dry_seconds > DRY_SECONDS:
             self.underruns += 1
-            self.underrun_seconds += now - self._ends_at
+            self.underrun_seconds += dry_seconds
 
     def _mark_the_end(self) -> list[PlayAudio | SendMark]:
         """A mark for the end of what is on the line, if all of it is sent and complete."""
@@ -323,12 +334,34 @@ class Playback:
         self._marks.append((name, self._sent))
         return SendMark(name)
 
+    @property
+    def _keeps_up(self) -> bool:
+        """Does the carrier play what it is sent? One that stands still is sent no more until its marks come back."""
+        allowed = self._ahead_seconds + self._latency + LATE_MARK_SECONDS
+        return self._sent - self._proven <= allowed * BYTES_PER_SECOND
+
+    @property
+    def _latency(self) -> float:
+        """From sending something to knowing that it was heard, at best: seconds."""
+        return min(self._lateness, default=0.0)
+
+    @property
+    def _runs_dry_at(self) -> float:
+        """When the carrier has nothing left to play, if it had what was sent at once."""
+        return self._anchor_time + (self._sent - self._anchor) / BYTES_PER_SECOND
+
+    @property
+    def _ends_at(self) -> float:
+        """When the end of what was sent should be known to have been heard."""
+        return self._runs_dry_at + self._latency
+
     # --- Hearing ---------------------------------------------------------------------------------------------
 
     def _position(self, now: float) -> int:
-        """How far playback is, at most: by the clock since the last sure point, never past a mark still out."""
-        limit = self._marks[0][1] if self._marks else self._sent
-        by_clock = self._anchor + int((now - self._anchor_time) * BYTES_PER_SECOND)
+        """How far playback is: by the clock, but not much further than a mark that is still out."""
+        late = int(LATE_MARK_SECONDS * BYTES_PER_SECOND)
+        limit = min(self._sent, self._marks[0][1] + late) if self._marks else self._sent
+        by_clock = self._anchor + int((now - self._anchor_time - self._latency) * BYTES_PER_SECOND)
         return max(self._credited, min(limit, by_clock))
 
     def _credit(self, position: int, now: float) -> None:
@@ -365,5 +398,5 @@ class Playback:
         self._unplayed.clear()
         self._marks.clear()
         self._unmarked = 0
-        self._credited = self._anchor = self._sent
-        self._anchor_time = self._ends_at = now
+        self._credited = self._anchor = self._proven = self._sent
+        self._anchor_time = now - self._latency

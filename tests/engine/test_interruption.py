@@ -118,7 +118,7 @@ class SpeakingUp(SimpleTestCase):
         driver.agent_begins("Well", 300)
         driver.advance(1.0)
         driver.caller_says(None)
-        self.assertEqual(driver.all(commands.TruncateItem), [commands.TruncateItem(driver.item_id, 180)])
+        self.assertEqual(driver.all(commands.TruncateItem), [commands.TruncateItem(driver.item_id, 300)])
 
     def test_of_several_items_each_is_cut_where_it_was(self) -> None:
         driver = talking()
