@@ -24,7 +24,7 @@ from tests.scenarios.scenario import Part
 CALLER = "+15550100199"
 RECORD_SECONDS = 30.0
 LONGEST_SECONDS = 150.0
-WEBS_AT_ONCE = 2  # starting one costs a core for some seconds, which the calls beside it would feel
+WEBS_AT_ONCE = 3  # starting one costs a core for some seconds, which the calls beside it would feel
 
 
 @dataclass
