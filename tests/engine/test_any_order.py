@@ -130,7 +130,7 @@ class Line:
         for place, (name, position) in enumerate(self.marks):
             if name == mark:
                 del self.marks[: place + 1]
-                self.ends_at = now + (self.sent - position) / 8000
+                self.ends_at = min(self.ends_at, now + (self.sent - position) / 8000)  # late ones prove nothing
                 return
 
     def given_up(self, now: float) -> None:
