@@ -118,7 +118,8 @@ def settle(call: CallLog) -> None:
         whole = all(number in told for number in range(call.last_stream + 1)) and streams.counts(indices) == {
             number: count for number, count in told.items() if count
         }
-    call.is_complete = whole and streams.has_no_gap(indices) and call.status in TERMINAL_STATUSES
+    first_places = {int(number): report.get("first") or 0 for number, report in call.streams.items()}
+    call.is_complete = whole and streams.has_no_gap(indices, first_places) and call.status in TERMINAL_STATUSES
 
 
 def _take_from_streams(call: CallLog) -> None:

@@ -22,18 +22,27 @@ class Breaker:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._failures: Counter[str] = Counter()
+        self._refused: set[str] = set()
         self._rests_until: dict[str, float] = {}
 
     def failed(self, model: str, now: float, *, permanent: bool) -> None:
         with self._lock:
             self._failures[model] += FAILURES if permanent else 1
+            if permanent:
+                self._refused.add(model)
             if self._failures[model] >= FAILURES:
                 self._rests_until[model] = now + REST_SECONDS
 
     def worked(self, model: str) -> None:
         with self._lock:
             self._failures.pop(model, None)
+            self._refused.discard(model)
             self._rests_until.pop(model, None)
+
+    def is_refused(self, model: str) -> bool:
+        """Did it say itself that trying again is useless?"""
+        with self._lock:
+            return model in self._refused
 
     def may_try(self, model: str, now: float) -> bool:
         """May a call be given to the model? After a rest, one of them; the others when it has worked."""
@@ -51,3 +60,4 @@ _breaker = Breaker()
 note_failure = _breaker.failed
 note_success = _breaker.worked
 may_try = _breaker.may_try
+is_refused = _breaker.is_refused

@@ -208,6 +208,7 @@ def finalize_call_log(
         knows_turns = bool(all_turns) or not whole
         report = {
             "turns": streams.counts(turn.turn_index for turn in all_turns).get(number, 0) if knows_turns else None,
+            "first": streams.first_place((turn.turn_index for turn in all_turns), number),
             "seconds": facts.count("duration_seconds", duration_seconds),
             "interruptions": facts.count("interruptions", interruptions),
             "ended_reason": facts.ended_reason(ended_reason),

@@ -39,11 +39,17 @@ def counts(indices: Iterable[int]) -> dict[int, int]:
     return found
 
 
-def has_no_gap(indices: Iterable[int]) -> bool:
-    """Whether each stream's turns follow one another from its first."""
+def first_place(indices: Iterable[int], number: int) -> int | None:
+    """Where the turns of a stream begin: 0, the greeting, or 1 where nobody was greeted; None: it has none."""
+    return min((place_in_stream(index) for index in indices if stream_of(index) == number), default=None)
+
+
+def has_no_gap(indices: Iterable[int], first_places: Mapping[int, int] | None = None) -> bool:
+    """Whether each stream's turns follow one another from its first place, which is 0 where nothing else is said."""
     indices = list(indices)
     present = Counter(stream_of(index) for index in indices)
-    return len(set(indices)) == len(indices) and counts(indices) == dict(present)
+    wanted = {stream: count - (first_places or {}).get(stream, 0) for stream, count in counts(indices).items()}
+    return len(set(indices)) == len(indices) and wanted == dict(present)
 
 
 def reported(streams: Mapping[str, Mapping[str, Any]], number: int) -> Mapping[str, Any] | None:
@@ -60,7 +66,8 @@ def merged(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> dict[str, A
     # A report of the release before has neither of the two.
     counts = {name: _larger(old.get(name, {}), new[name]) for name in ("counters", "usage")}
     turns = max((count for count in (old["turns"], new["turns"]) if count is not None), default=None)
-    return {"turns": turns, **numbers, **words, **counts}
+    first = min((place for place in (old.get("first"), new.get("first")) if place is not None), default=None)
+    return {"turns": turns, "first": first, **numbers, **words, **counts}
 
 
 def added(reports: Iterable[Mapping[str, Any]], name: str) -> dict[str, int]:

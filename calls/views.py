@@ -165,7 +165,8 @@ def _without_model(request: HttpRequest, call_sid: str, answer: Answer) -> HttpR
     assert answer.agent is not None
     business_id, number = answer.agent.business_id, answer.forwarding_number
     _record_ringing(request, call_sid, business_id, None)
-    _record_unanswered(call_sid, business_id, EndedReason.MODEL_FAILED)
+    refused = model_health.is_refused(answer.agent.model)
+    _record_unanswered(call_sid, business_id, EndedReason.MODEL_REFUSED if refused else EndedReason.MODEL_FAILED)
     logger.error("call not given to a model that fails", extra={"call_sid": call_sid, "forwarded": bool(number)})
     if number:
         return _twiml(twilio.forward_to(number))

@@ -25,6 +25,7 @@ from media.engine.states import CallState, Move
 # is then told by whoever comes next, or by the carrier.
 GOES_ON = "in-progress"
 THINKING_SECONDS = 5.0  # a goodbye that has not begun by then will not be spoken
+FEW_FAILURES = 1  # answers that failed; a model that gave more of them was not silent
 MAX_ERROR_CODES = 20  # codes come from outside: count so many of them by name, the rest together
 
 
@@ -46,6 +47,7 @@ class Call:
         self._started = False
         self._wraps_up = False  # the longest call is nearly reached, and the agent has not said so
         self._status = ""
+        self._gives_up_with = ""  # the reason of a call that was given up before its line was open
         self._goodbye = ("", "")  # status and reason of a call that ends with the last words on the line
         self.ended_reason = ""  # public like `state`: what comes after the stream depends on it, before FinishCall
 
@@ -181,13 +183,15 @@ class Call:
         self._deadlines.set(Deadline.MEDIA, now + self._config.media_timeout_seconds)
         self._deadlines.set(Deadline.MAX_DURATION, now + longest)
         self._deadlines.set(Deadline.WRAP_UP, now + max(longest / 2, longest - self._config.wrap_up_seconds))
+        if self._gives_up_with:
+            return self._give_up(self._gives_up_with, now)
         commands = self._conversation.greet_early(now)
         if self._live:
             commands += self._model_takes_over(now)
         return commands + self._follow_up(now)
 
     def _model_ready(self, event: events.ModelReady, now: float) -> list[Command]:
-        if self.state is CallState.SETTLING or not self._link.opening:
+        if self.state is CallState.SETTLING or not self._link.opening or self._gives_up_with:
             return self._unexpected()
         self._link.ready(event.expires_at)
         if Move.MODEL_READY in states.MOVES[self.state]:
@@ -244,8 +248,15 @@ class Call:
     def _give_up(self, reason: str, now: float) -> list[Command]:
         """The call goes to a person; with an apology, if there is one to be played without the model. One that the
         agent is about to end anyway ends with what is left of the goodbye."""
+        can_apologise = "apology" in self._config.clips
+        if self.state is CallState.MODEL_OPEN:
+            self._move(Move.MODEL_LOST)
+        if self.state is CallState.CONNECTING and can_apologise:
+            self._link.give_up()
+            self._gives_up_with = reason  # it is said as soon as the line is open
+            return []
         says_goodbye = self.state is CallState.SAYING_GOODBYE
-        apologises = self.state is CallState.TALKING and "apology" in self._config.clips
+        apologises = self.state in (CallState.TALKING, CallState.STREAM_OPEN) and can_apologise
         if not (says_goodbye or apologises):
             return self._end(GOES_ON, reason, now, settle=False)
         self._link.give_up()
@@ -263,7 +274,7 @@ class Call:
     # --- Saying goodbye -------------------------------------------------------------------------------------
 
     def _begin_goodbye(self, status: str, reason: str, now: float) -> None:
-        if self.state is CallState.TALKING:
+        if Move.AGENT_ENDS in states.MOVES[self.state]:
             self._move(Move.AGENT_ENDS)
             self._goodbye = (status, reason)
             self._deadlines.set(Deadline.GOODBYE, now + THINKING_SECONDS + self._config.goodbye_slack_seconds)
@@ -358,7 +369,8 @@ class Call:
             return []
         commands, step = self._conversation.dead_air_due(now)
         if step is Step.GIVE_UP:
-            return self._give_up("model_silent", now)
+            failed = self._counters["responses_failed"] > FEW_FAILURES
+            return self._give_up("model_failed" if failed else "model_silent", now)
         if step is Step.RENEW and self._link.up:
             commands += self._replace_model(now)
         return commands + self._follow_up(now)

@@ -57,14 +57,14 @@ class CallConfig:
     protected_greeting_seconds: float = 0.0  # of the greeting: what a caller who speaks up does not stop
     silence_seconds: float = 8.0  # of both sides, until the agent asks whether the caller is still there
     caller_first_seconds: float = 4.0  # a caller who was to speak first and does not is greeted after all
-    dead_air_seconds: tuple[float, float, float] = (2.0, 3.2, 5.0)  # until a filler, another session, a person
+    dead_air_seconds: tuple[float, float, float] = (2.0, 4.3, 5.5)  # until a filler, another session, a person
     tool_filler_seconds: float = 1.2
     tool_tone_seconds: float = 6.0
     ahead_seconds: float = 2.0  # how far audio is sent ahead of its playback
     max_call_seconds: float = 1800.0
     wrap_up_seconds: float = 30.0  # before the longest call is over, the agent says so
     start_timeout_seconds: float = 5.0  # from accept to Twilio's `start`
-    model_timeout_seconds: float = 4.0  # without any session of the model: the call goes to a person
+    model_timeout_seconds: float = 5.0  # without any session of the model: the call goes to a person
     session_margin_seconds: float = 300.0  # before a session expires another one is opened
     settle_seconds: float = 3.0  # after the stream ended: how long late transcripts are waited for
     transcript_grace_seconds: float = 5.0  # a turn waits this long for the caller's transcript, then is saved without

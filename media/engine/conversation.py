@@ -141,6 +141,8 @@ class Conversation:
                 return self.floor.speech_stopped(event.item_id, now)
             case events.CallerTranscribed():
                 self.record(event, now)
+                if not event.text.strip():
+                    return self.floor.nothing_was_said(event.item_id, now)
                 self.floor.has_words(event.item_id, event.text)
                 return []
             case events.CallerTranscriptFailed():

@@ -7,8 +7,8 @@ from media.engine.commands import CancelResponse, ClearPlayback, Command, DropIt
 from media.engine.config import CallConfig
 from media.engine.deadlines import Deadline, Deadlines
 from media.engine.echo import LONGEST_FRAMES, is_echo
-from media.engine.interruption import Interruption, Verdict
-from media.engine.playback import Playback, SpokenItem
+from media.engine.interruption import LONG_SECONDS, Interruption, Verdict
+from media.engine.playback import AHEAD_BYTES, Playback, SpokenItem
 from media.engine.responses import Responses
 from media.engine.transcript import Transcript
 
@@ -41,6 +41,8 @@ class Floor:
         self._transcript = transcript
         self._interruption = Interruption(config.traits.silence_seconds, config.back_channels)
         self._echo_seen = False  # this caller's loudspeaker comes back
+        self._sound_began = 0.0  # the latest of the caller's
+        self._perhaps_nothing = ""  # the item of a short sound that is being answered
         self._suspect = ""  # the item of a sound that is taken for an echo so far
         self._look_again_at: float | None = None
         self._unwritten: tuple[str, float] | None = None  # what the caller said that is not written down; since when
@@ -62,6 +64,7 @@ class Floor:
 
     def speech_started(self, item_id: str, now: float) -> list[Command]:
         self._transcript.speech_started(item_id, now)
+        self._sound_began = now
         if self._unwritten is None:
             self._unwritten = item_id, now
         self._responses.caller_started()
@@ -97,14 +100,30 @@ class Floor:
             self._responses.caller_paused()
             return commands
         self.caller_spoke = True
+        is_short = now - self._sound_began < self._traits.silence_seconds + LONG_SECONDS
+        self._perhaps_nothing = item_id if is_short else ""
         self._responses.caller_stopped(now)
         return []
+
+    def nothing_was_said(self, item_id: str, now: float) -> list[Command]:
+        """There are no words in it. A short sound that is about to be answered, while nobody spoke, needs no answer."""
+        self.has_words(item_id, "")
+        if item_id != self._perhaps_nothing or self._playback.busy or self._responses.caller_speaks:
+            return []
+        active = self._responses.active
+        if active is not None:
+            self._responses.cut(active)
+        self._responses.cut_next()
+        self._responses.drop_wish()
+        cancel: list[Command] = [CancelResponse(active)] if active is not None else []
+        self._counters["false_interruptions"] += 1
+        return [*cancel, *self._forget(item_id, now)]
 
     def has_words(self, item_id: str, text: str) -> None:
         if self._unwritten is not None and self._unwritten[0] == item_id:
             self._unwritten = None
         if item_id in self._interruption:
-            self._interruption.has_words(item_id, text)
+            self._interruption.has_words(item_id, text, self._transcript.words_of(self._playback.open_items))
 
     def response_started(self, response_id: str) -> list[Command]:
         if self._responses.started(response_id) and not self._traits.cancels_itself:
@@ -127,6 +146,9 @@ class Floor:
             item_id, self._talks_over = self._talks_over, ""
             if self._playback.busy:
                 commands += self._stop_speaking(item_id, now)
+        until = self._interruption.deadline()
+        if until is not None and now >= until and self._sounds_like_echo(now):
+            self._interruption.long_ones_are_echoes(now)
         verdict = self._interruption.verdict(now) if self._interruption else Verdict.OPEN
         if verdict is Verdict.OPEN:
             return commands
@@ -218,8 +240,13 @@ class Floor:
         return [DropItem(item_id)]
 
     def _sounds_like_echo(self, now: float) -> bool:
-        heard = self._playback.heard_lately(now)
+        if not self._playback.heard_lately(now):
+            return False
+        # The sound itself and a moment before: an earlier one has another place on the line.
+        frames = min(LONGEST_FRAMES, int((now - self._sound_began + BEFORE_SPEECH_SECONDS) / FRAME_SECONDS))
         try:
-            return bool(heard) and is_echo(heard, b"".join(map(b64decode, list(self.caller_audio)[-LONGEST_FRAMES:])))
+            caller = b"".join(map(b64decode, list(self.caller_audio)[-frames:]))
         except ValueError:  # no base64: nobody's voice
             return False
+        unsure = (0, AHEAD_BYTES // 2, AHEAD_BYTES)
+        return any(is_echo(self._playback.heard_lately(now, unsure=size), caller) for size in unsure)

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from enum import Enum
 
-WORDS_SECONDS = 0.9  # after the end of a short sound: how long its words are waited for
+WORDS_SECONDS = 1.3  # after the end of a short sound: how long its words are waited for
 LONG_SECONDS = 0.6  # speech this much longer than the silence that ends it is no "mhm"
 MOST_WORDS = 3  # "yes yes mhm" is said while listening; four words are a sentence
 
@@ -29,6 +29,13 @@ def is_back_channel(text: str, words: frozenset[str]) -> bool:
     """Is the text made of nothing but what one says while listening? `words` are lower case."""
     said = [word.lower() for word in _WORD.findall(text)]
     return 0 < len(said) <= MOST_WORDS and all(word in words for word in said)
+
+
+def is_part_of(text: str, spoken: str) -> bool:
+    """Do its words stand in what the agent is saying, in that order? An echo, written down."""
+    words, agent = ([word.lower() for word in _WORD.findall(each)] for each in (text, spoken))
+    size = len(words)
+    return size > 0 and any(agent[at : at + size] == words for at in range(len(agent) - size + 1))
 
 
 @dataclass(slots=True)
@@ -63,17 +70,25 @@ class Interruption:
         if echo:
             sound.verdict = Verdict.ECHO
 
-    def has_words(self, item_id: str, text: str) -> None:
-        """The words are here; empty: there are none."""
+    def has_words(self, item_id: str, text: str, agent_text: str) -> None:
+        """The words are here; empty: there are none. `agent_text`: what the agent was saying meanwhile."""
         sound = self.sounds[item_id]
         if sound.verdict is not Verdict.OPEN:
             return
         if not _WORD.search(text):
             sound.verdict = Verdict.NOISE
+        elif is_part_of(text, agent_text) and not self.near_the_end:
+            sound.verdict = Verdict.ECHO
         elif is_back_channel(text, self.back_channels) and not self.near_the_end:
             sound.verdict = Verdict.LISTENS
         else:
             sound.verdict = Verdict.INTERRUPTS
+
+    def long_ones_are_echoes(self, now: float) -> None:
+        """Whatever is to be judged by its length alone is the agent's voice."""
+        for sound in self.sounds.values():
+            if sound.verdict is Verdict.OPEN and now >= self._until(sound):
+                sound.verdict = Verdict.ECHO
 
     def deadline(self) -> float | None:
         """When the first of those that are not known will have been waited for long enough."""

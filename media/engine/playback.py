@@ -31,6 +31,8 @@ LATELY_BYTES = 24_000  # of what was heard: 3 s, to know the agent's own echo by
 AHEAD_BYTES = 8 * FRAME_BYTES
 DRY_SECONDS = 0.03  # shorter gaps between two pieces are the timer's
 MARKS_TOLD_BY = 10
+MARKS_TO_TELL = 3  # fewer may all be late
+LIKELY_LATENCY_SECONDS = 0.06
 LATE_MARK_SECONDS = 0.25  # a mark may be this late before the carrier is believed to have stopped playing
 STALL_SECONDS = 0.1  # after what was sent has ended: an item that has not, by then, is in no hurry
 
@@ -93,6 +95,7 @@ class Playback:
         self._lateness: deque[float] = deque(maxlen=MARKS_TOLD_BY)  # of marks, beside that
         self._lately: deque[tuple[float, bytes]] = deque()  # heard, and when it ended
         self._lately_bytes = 0
+        self._cleared = (0.0, b"")  # when, and what would have come next
         self._overdue_seconds = overdue_seconds
         self._ahead_seconds = ahead_seconds
 
@@ -100,6 +103,11 @@ class Playback:
     def busy(self) -> bool:
         """Is there anything to be heard that the caller is not known to have heard?"""
         return bool(self._unplayed or self._marks or self._waiting)
+
+    @property
+    def open_items(self) -> list[str]:
+        """What is neither wholly heard nor cut, in order."""
+        return list(self._open)
 
     @property
     def on_the_line(self) -> bool:
@@ -226,6 +234,7 @@ class Playback:
         """The line is being cleared: what the caller has not heard of it goes back, to be sent by `resume` or thrown
         away by `cut`. Until then nothing is sent."""
         self._credit(self._position(now), now)
+        self._cleared = now, b"".join(bytes(piece.audio) for piece, _ in self._unplayed)[:AHEAD_BYTES]
         for piece, _ in reversed(self._unplayed):
             piece.item.sent -= len(piece.audio)
             self._sent -= len(piece.audio)
@@ -254,9 +263,10 @@ class Playback:
         self._open.clear()
         return lost
 
-    def heard_lately(self, now: float) -> bytes:
+    def heard_lately(self, now: float, *, unsure: int = 0) -> bytes:
         """The last 3 seconds of the line, with silence where nothing played; empty if nothing did. To a bit further
-        than now (AHEAD_BYTES): what we know of playback comes with a delay."""
+        than now (AHEAD_BYTES): what we know of playback comes with a delay. For the same reason so many bytes
+        (`unsure`) of what was last cleared may have been heard all the same."""
         self._credit(self._position(now), now)
         if not self._lately or self._lately[-1][0] < now - LATELY_BYTES / BYTES_PER_SECOND:
             return b""
@@ -268,6 +278,10 @@ class Playback:
             line += audio
             at = max(at, ended)
         line += SILENCE * max(0, round((now - at) * BYTES_PER_SECOND))
+        cleared_at, cleared = self._cleared
+        place = len(line) - round((now - cleared_at) * BYTES_PER_SECOND)
+        if unsure and at <= cleared_at and 0 <= place <= len(line) - unsure:
+            line[place : place + len(cleared[:unsure])] = cleared[:unsure]
         coming = b"".join(bytes(piece.audio) for piece, _ in self._unplayed)[:AHEAD_BYTES]
         return bytes(line + coming + SILENCE * (AHEAD_BYTES - len(coming)))[-LATELY_BYTES:]
 
@@ -343,7 +357,8 @@ class Playback:
     @property
     def _latency(self) -> float:
         """From sending something to knowing that it was heard, at best: seconds."""
-        return min(self._lateness, default=0.0)
+        latency = min(self._lateness, default=0.0)
+        return latency if len(self._lateness) >= MARKS_TO_TELL else min(latency, LIKELY_LATENCY_SECONDS)
 
     @property
     def _runs_dry_at(self) -> float:
@@ -369,8 +384,7 @@ class Playback:
             piece, end = self._unplayed[0]
             item, reached = piece.item, min(end, position)
             size = reached - self._credited
-            # What lies behind it on the line, up to `position`, was heard after it.
-            ended = now - (position - reached) / BYTES_PER_SECOND
+            ended = self._played_at(reached, now)
             if item.first_heard is None:
                 item.first_heard = ended - size / BYTES_PER_SECOND
             item.heard += size
@@ -381,6 +395,12 @@ class Playback:
             if reached == end:
                 self._unplayed.popleft()
             self._close_if_heard(item, now)
+
+    def _played_at(self, position: int, now: float) -> float:
+        """When playback was there, by the clock: a mark that comes back late says nothing of it."""
+        if position < self._anchor:
+            return now
+        return min(now, self._anchor_time + self._latency + (position - self._anchor) / BYTES_PER_SECOND)
 
     def _note_heard(self, audio: bytes, ended: float) -> None:
         self._lately.append((ended, audio))

@@ -47,7 +47,11 @@ MOVES: dict[CallState, dict[Move, CallState]] = {
         Move.MODEL_READY: CallState.MODEL_OPEN,
         Move.ENDED: CallState.SETTLING,
     },
-    CallState.STREAM_OPEN: {Move.MODEL_READY: CallState.TALKING, Move.ENDED: CallState.SETTLING},
+    CallState.STREAM_OPEN: {
+        Move.MODEL_READY: CallState.TALKING,
+        Move.AGENT_ENDS: CallState.SAYING_GOODBYE,
+        Move.ENDED: CallState.SETTLING,
+    },
     CallState.MODEL_OPEN: {
         Move.STREAM_STARTED: CallState.TALKING,
         Move.MODEL_LOST: CallState.CONNECTING,

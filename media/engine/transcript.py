@@ -11,7 +11,7 @@ Three laws.
    back.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from media.engine.commands import Turn
@@ -136,6 +136,9 @@ class Transcript:
         """Was the caller the last to say something?"""
         last = next((item for item in reversed(self._in_order()) if item.role in ("user", "assistant")), None)
         return last is not None and last.role == "user"
+
+    def words_of(self, item_ids: Iterable[str]) -> str:
+        return " ".join(self._items[item_id].text for item_id in item_ids if item_id in self._items)
 
     # --- What is waited for ---------------------------------------------------------------------------------
 

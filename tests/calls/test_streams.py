@@ -16,6 +16,8 @@ class StreamsTest(SimpleTestCase):
         self.assertTrue(streams.has_no_gap([1, 0, 10_000, 10_001]))
         for indices in ([1], [0, 2], [0, 10_001], [0, 0], [0, 1, 20_002]):
             self.assertFalse(streams.has_no_gap(indices), indices)
+        self.assertTrue(streams.has_no_gap([1, 2, 10_000], {0: 1}))  # nobody was greeted
+        self.assertFalse(streams.has_no_gap([2, 10_000], {0: 1}))
 
     def test_the_last_turn_tells_how_many_there_were(self) -> None:
         self.assertEqual(streams.counts([0, 3, 10_000]), {0: 4, 1: 1})

@@ -388,6 +388,13 @@ class ModelDownTest(WebhookTest):
         model_health.note_success("")
         self.assertEqual(self.verbs(self.post("/twilio/voice/", CallSid="CA" + "6" * 32))[0], "Connect")
 
+    def test_a_model_that_refuses_us_is_named_as_such_after_one_call(self) -> None:
+        model_health.note_success("")
+        model_health.note_failure("", time.monotonic(), permanent=True)
+        with self.assertLogs("calls.views", "ERROR"):
+            self.post("/twilio/voice/")
+        self.assertEqual(CallLog.objects.get().ended_reason, "model_refused")
+
 
 class StatusTest(WebhookTest):
     def status(self, status: str, number: int = 0, **fields: str) -> int:

@@ -154,6 +154,72 @@ class Echoes(SimpleTestCase):
         self.assertIn(commands.Respond(), line.driver.transcribed("Stop"))
 
 
+class NothingSaid(SimpleTestCase):
+    """A sound while nobody speaks is answered at once; if it turns out to have no words, the answer is taken back."""
+
+    def coughed(self) -> CallDriver:
+        driver = talking()
+        driver.caller_starts()
+        driver.advance(0.3)
+        self.assertEqual(driver.caller_stops(), [commands.Respond()])
+        return driver
+
+    def test_an_answer_on_its_way_is_cancelled_when_it_begins(self) -> None:
+        driver = self.coughed()
+        self.assertEqual(driver.transcribed(""), [commands.DropItem(driver.caller_item)])
+        self.assertIn(commands.CancelResponse("r1_late"), driver.send(events.ResponseStarted("r1_late")))
+
+    def test_one_that_has_begun_is_cancelled_at_once(self) -> None:
+        driver = self.coughed()
+        driver.agent_begins()
+        done = driver.transcribed(" ")
+        self.assertEqual(done, [commands.CancelResponse(driver.response_id), commands.DropItem(driver.caller_item)])
+        driver.response_ends("cancelled")
+        self.assertEqual([turn.user_text for turn in driver.end().turns], [""])
+
+    def test_one_that_is_heard_already_goes_on(self) -> None:
+        driver = self.coughed()
+        driver.agent_says("I did not catch that.", 900)
+        self.assertEqual(driver.transcribed(""), [])
+
+    def test_words_that_could_not_be_transcribed_are_answered(self) -> None:
+        driver = self.coughed()
+        driver.agent_begins()
+        self.assertEqual(driver.send(events.CallerTranscriptFailed(driver.caller_item, "x")), [])
+
+    def test_and_so_is_whoever_spoke_for_longer(self) -> None:
+        driver = talking()
+        driver.caller_starts()
+        driver.advance(3)
+        driver.caller_stops()
+        driver.agent_begins()
+        self.assertEqual(driver.transcribed(""), [])
+
+
+class EchoesInWords(SimpleTestCase):
+    def test_what_the_agent_is_just_saying_is_no_interruption(self) -> None:
+        driver = talking()
+        driver.caller_says("Is there parking?")
+        driver.agent_says("There is free parking behind the building.", 6000)
+        driver.advance(2)
+        driver.caller_starts()
+        driver.advance(0.3)
+        driver.caller_stops()
+        done = driver.transcribed("There is free")
+        self.assertEqual(done[0], commands.DropItem(driver.caller_item))
+        self.assertTrue(any(isinstance(command, commands.PlayAudio) for command in done))
+        self.assertEqual(driver.end().counters["echoes"], 1)
+
+    def test_but_at_its_end_it_is_an_answer(self) -> None:
+        driver = talking()
+        driver.caller_says("Well?")
+        driver.agent_says("Yes or no", 2000)
+        driver.advance(1.5)
+        driver.caller_starts()
+        driver.caller_stops()
+        self.assertIn(commands.Respond(), driver.transcribed("No"))
+
+
 class Silence(SimpleTestCase):
     def test_who_speaks_while_nobody_does_is_answered_whatever_was_said(self) -> None:
         driver = talking()

@@ -53,12 +53,36 @@ class GivingUp(SimpleTestCase):
         driver.model_is_lost(permanent=True)
         self.assertEqual((driver.finish.status, driver.finish.ended_reason), ("in-progress", "model_refused"))
 
-    def test_nor_is_there_one_before_the_call_came_to_talking(self) -> None:
+    def test_there_is_one_before_the_call_came_to_talking(self) -> None:
         driver = CallDriver(clips={"apology": APOLOGY})
         driver.stream_starts()
-        driver.advance(7)
-        self.assertEqual(driver.carrier.sent, b"")
-        self.assertEqual(driver.finish.ended_reason, "model_failed")
+        driver.advance(20)
+        self.assertEqual(driver.carrier.sent, APOLOGY.audio)
+        self.assertEqual((driver.finish.status, driver.finish.ended_reason), ("in-progress", "model_failed"))
+
+    def test_even_when_the_model_refuses_before_the_line_is_open(self) -> None:
+        driver = CallDriver(clips={"apology": APOLOGY, "greeting": APOLOGY})
+        driver.send(events.ModelClosed("http_401", permanent=True, fresh=True))
+        self.assertEqual(driver.send(events.ModelReady("late")), [])
+        driver.stream_starts()
+        driver.advance(20)
+        self.assertEqual(driver.carrier.sent, APOLOGY.audio)
+        self.assertEqual(driver.finish.ended_reason, "model_refused")
+
+    def test_one_whose_line_never_opens_ends_all_the_same(self) -> None:
+        driver = CallDriver(clips={"apology": APOLOGY})
+        driver.send(events.ModelClosed("http_401", permanent=True, fresh=True))
+        driver.advance(20)
+        self.assertEqual(driver.finish.ended_reason, "never_connected")
+
+    def test_a_model_that_is_refused_while_the_line_is_not_open_is_given_up_too(self) -> None:
+        driver = CallDriver(clips={"apology": APOLOGY})
+        driver.model_is_ready()
+        driver.send(events.ModelError("insufficient_quota", fatal=True, permanent=True))
+        driver.stream_starts()
+        driver.advance(20)
+        self.assertEqual(driver.carrier.sent, APOLOGY.audio)
+        self.assertEqual(driver.finish.ended_reason, "model_refused")
 
     def test_a_model_that_stays_away_for_seven_seconds_is_given_up_too(self) -> None:
         driver = talking(clips={"apology": APOLOGY})

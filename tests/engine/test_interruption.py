@@ -56,7 +56,7 @@ class SpeakingUp(SimpleTestCase):
         driver.caller_starts()
         driver.advance(0.4)
         driver.caller_stops()
-        self.assertEqual(driver.advance(0.89), [])
+        self.assertEqual(driver.advance(1.29), [])
         self.assertEqual(driver.advance(0.02)[:2], [commands.TruncateItem(driver.item_id, 2000), commands.Respond()])
 
     def test_a_long_interruption_is_answered_once_it_ends(self) -> None:
@@ -311,7 +311,7 @@ class WhatASoundIs(SimpleTestCase):
             sounds.began(str(number), number * 0.5)
             sounds.ended(str(number), number * 0.5 + 0.1, echo=False)
             if text is not None:
-                sounds.has_words(str(number), text)
+                sounds.has_words(str(number), text, "")
         return sounds
 
     def test_one_that_interrupts_is_enough_wherever_it_stands(self) -> None:
@@ -323,8 +323,8 @@ class WhatASoundIs(SimpleTestCase):
             sounds = self.of(*texts)
             self.assertIs(sounds.verdict(0.7), Verdict.OPEN)
             open_one = 0.1 if texts[0] is None else 0.6
-            self.assertEqual(sounds.deadline(), open_one + 0.9)
-            self.assertIs(sounds.verdict(open_one + 0.9), Verdict.INTERRUPTS)
+            self.assertEqual(sounds.deadline(), open_one + 1.3)
+            self.assertIs(sounds.verdict(open_one + 1.3), Verdict.INTERRUPTS)
 
     def test_nothing_is_waited_for_when_all_are_known(self) -> None:
         sounds = self.of("Mhm", "")
@@ -333,12 +333,12 @@ class WhatASoundIs(SimpleTestCase):
 
     def test_the_first_verdict_stays(self) -> None:
         sounds = self.of("Mhm")
-        sounds.has_words("0", "Stop")
+        sounds.has_words("0", "Stop", "")
         self.assertIs(sounds.verdict(0.2), Verdict.LISTENS)
 
     def test_an_echo_is_no_word_whatever_was_understood(self) -> None:
         sounds = Interruption(0.5)
         sounds.began("0", 0.0)
         sounds.ended("0", 0.1, echo=True)
-        sounds.has_words("0", "Hello, this is Robin.")
+        sounds.has_words("0", "Hello, this is Robin.", "")
         self.assertIs(sounds.verdict(0.2), Verdict.ECHO)

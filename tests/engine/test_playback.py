@@ -161,7 +161,7 @@ class Hearing(SimpleTestCase):
         item = book.items["a"]
         self.assertTrue(item.wholly_heard)
         self.assertEqual((item.started, item.ended, item.first_sent), (0.0, 0.2, 0.0))
-        self.assertAlmostEqual(item.first_heard or 0.0, 0.02)
+        self.assertAlmostEqual(item.first_heard or 0.0, 0.02, delta=0.03)
         self.assertEqual(book.cut(0.3), [])
 
     def test_an_item_that_ends_after_it_was_heard_is_over_too(self) -> None:
@@ -199,9 +199,12 @@ class Waiting(SimpleTestCase):
         self.assertIsNone(book.all_played_by())
         book.receive("r", "a", sound(1800), 10.0)
         self.assertAlmostEqual(book.deadline() or 0, 13.8)
-        book.mark_reached("m1", 10.5)  # played 320 ms later than the clock said
-        self.assertAlmostEqual(book.deadline() or 0, 14.12)
-        self.assertAlmostEqual(book.all_played_by() or 0, 14.12)
+        book.mark_reached("m1", 10.5)  # one mark that is late may be late itself
+        self.assertAlmostEqual(book.deadline() or 0, 13.86)
+        book.mark_reached("m2", 10.68)
+        book.mark_reached("m3", 10.84)  # three are not all late: playback is at least 300 ms behind the clock
+        self.assertAlmostEqual(book.deadline() or 0, 14.1)
+        self.assertAlmostEqual(book.all_played_by() or 0, 14.1)
 
     def test_audio_after_a_pause_is_expected_from_then_on(self) -> None:
         book = playback()
@@ -267,7 +270,7 @@ class RunningAhead(SimpleTestCase):
         book.receive("r", "a", speech(5000), 0.0)
         book.mark_reached("m1", 0.68)  # the line is half a second late
         book.tick(0.7)
-        self.assertAlmostEqual(book._runs_dry_at, 1.8)  # 1 s ahead of the clock, which is not corrected by one mark
+        self.assertLess(book._sent - book._proven, 8000 * 1.5)  # what the carrier does not play is not added to
 
     def test_what_was_received_and_not_sent_is_still_to_be_heard(self) -> None:
         book = playback(1.0)
@@ -379,10 +382,12 @@ class HeardLately(SimpleTestCase):
         book.receive("r", "b", two, 5.5)
         heard = book.heard_lately(5.6001)
         self.assertEqual(len(heard), 24_000)
-        self.assertEqual(heard[-2080:-640], two)  # it reaches 160 ms further than now, of which 80 are there
-        self.assertEqual(heard[-4630:-2080], b"\xff" * 2550)  # 320 ms
-        self.assertIn(one, heard[-6081:-4639])
-        self.assertEqual(set(heard[:-6081]), {0xFF})
+        spoken = [at for at, byte in enumerate(heard) if byte != 0xFF]
+        self.assertAlmostEqual(spoken[0], 24_000 - 1280 - 4801, delta=10)  # 600 ms ago
+        self.assertIn(one[10:700], heard[: spoken[0] + 1450])
+        pause = heard[spoken[0] + 1460 : -2100]
+        self.assertEqual((set(pause), len(pause) > 2500), ({0xFF}, True))
+        self.assertIn(two[10:700], heard[-2100:-600])  # it reaches 160 ms further than now, of which 80 are there
 
     def test_what_ended_long_ago_is_not(self) -> None:
         book = playback()
