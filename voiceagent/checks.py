@@ -165,7 +165,7 @@ def check_sound(dead_air: Sequence[float], ahead: float) -> Iterable[CheckMessag
     if len(dead_air) != 3 or not 0 < dead_air[0] < dead_air[1] < dead_air[2]:
         yield Error(
             "DEAD_AIR_SECONDS does not name three times that grow.",
-            hint="Write seconds until a filler, another session of the model, and a person, like 2.0,4.3,5.5.",
+            hint="Write seconds until a filler, another session of the model, and a person, like 2.0,4.2,5.2.",
             id="voiceagent.E014",
         )
     if not 0.2 <= ahead <= 30:

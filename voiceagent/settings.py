@@ -71,7 +71,7 @@ SPEECH_PRICES = prices.table(SPEECH_PRICES_FILE)
 # --- How a call sounds -----------------------------------------------------------------------------------------
 # A caller who waits for an answer: after so many seconds something fills the silence, another session of the model is
 # opened, the call goes to a person.
-DEAD_AIR_SECONDS = tuple(env.list("DEAD_AIR_SECONDS", cast=float, default=[2.0, 4.3, 5.5]))
+DEAD_AIR_SECONDS = tuple(env.list("DEAD_AIR_SECONDS", cast=float, default=[2.0, 4.2, 5.2]))
 AUDIO_AHEAD_SECONDS = env.float("AUDIO_AHEAD_SECONDS", default=2.0)  # so far before it plays the agent's audio is sent
 
 # --- Tools that agents ask over HTTP (docs/tools.md) ----------------------------------------------------------

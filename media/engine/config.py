@@ -57,7 +57,7 @@ class CallConfig:
     protected_greeting_seconds: float = 0.0  # of the greeting: what a caller who speaks up does not stop
     silence_seconds: float = 8.0  # of both sides, until the agent asks whether the caller is still there
     caller_first_seconds: float = 4.0  # a caller who was to speak first and does not is greeted after all
-    dead_air_seconds: tuple[float, float, float] = (2.0, 4.3, 5.5)  # until a filler, another session, a person
+    dead_air_seconds: tuple[float, float, float] = (2.0, 4.2, 5.2)  # until a filler, another session, a person
     tool_filler_seconds: float = 1.2
     tool_tone_seconds: float = 6.0
     ahead_seconds: float = 2.0  # how far audio is sent ahead of its playback

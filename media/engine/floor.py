@@ -94,7 +94,7 @@ class Floor:
             self._echo_seen = True
             self._counters["echoes"] += 1
             return self._forget(item_id, now)
-        if suspected and self._playback.busy:
+        if suspected:  # on this line even what does not sound like an echo waits for its words
             commands = self._stop_speaking(item_id, now)
             self._interruption.ended(item_id, now, echo=False)
             self._responses.caller_paused()
@@ -123,7 +123,9 @@ class Floor:
         if self._unwritten is not None and self._unwritten[0] == item_id:
             self._unwritten = None
         if item_id in self._interruption:
-            self._interruption.has_words(item_id, text, self._transcript.words_of(self._playback.open_items))
+            # Who says "no" at the end of "yes or no" is answering, if this line is not known for its echoes.
+            may_be_echo = self._echo_seen or not self._interruption.near_the_end
+            self._interruption.has_words(item_id, text, self._transcript.words_of_agent() if may_be_echo else "")
 
     def response_started(self, response_id: str) -> list[Command]:
         if self._responses.started(response_id) and not self._traits.cancels_itself:

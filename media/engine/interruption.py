@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 WORDS_SECONDS = 1.3  # after the end of a short sound: how long its words are waited for
-LONG_SECONDS = 0.6  # speech this much longer than the silence that ends it is no "mhm"
+LONG_SECONDS = 1.0  # speech this much longer than the silence that ends it is no "mhm", nor the end of an echo
 MOST_WORDS = 3  # "yes yes mhm" is said while listening; four words are a sentence
 
 _WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
@@ -71,13 +71,13 @@ class Interruption:
             sound.verdict = Verdict.ECHO
 
     def has_words(self, item_id: str, text: str, agent_text: str) -> None:
-        """The words are here; empty: there are none. `agent_text`: what the agent was saying meanwhile."""
+        """The words are here; empty: there are none. `agent_text`: what it may be the echo of."""
         sound = self.sounds[item_id]
         if sound.verdict is not Verdict.OPEN:
             return
         if not _WORD.search(text):
             sound.verdict = Verdict.NOISE
-        elif is_part_of(text, agent_text) and not self.near_the_end:
+        elif is_part_of(text, agent_text):
             sound.verdict = Verdict.ECHO
         elif is_back_channel(text, self.back_channels) and not self.near_the_end:
             sound.verdict = Verdict.LISTENS

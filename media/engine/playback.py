@@ -105,11 +105,6 @@ class Playback:
         return bool(self._unplayed or self._marks or self._waiting)
 
     @property
-    def open_items(self) -> list[str]:
-        """What is neither wholly heard nor cut, in order."""
-        return list(self._open)
-
-    @property
     def on_the_line(self) -> bool:
         """Does the carrier hold anything that a clear would take from it?"""
         return bool(self._unplayed or self._marks)

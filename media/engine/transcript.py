@@ -11,7 +11,7 @@ Three laws.
    back.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from media.engine.commands import Turn
@@ -137,8 +137,10 @@ class Transcript:
         last = next((item for item in reversed(self._in_order()) if item.role in ("user", "assistant")), None)
         return last is not None and last.role == "user"
 
-    def words_of(self, item_ids: Iterable[str]) -> str:
-        return " ".join(self._items[item_id].text for item_id in item_ids if item_id in self._items)
+    def words_of_agent(self) -> str:
+        """What the agent has just been saying: its last two items."""
+        said = [item.text for item in self._in_order() if item.role == "assistant"]
+        return " ".join(said[-2:])
 
     # --- What is waited for ---------------------------------------------------------------------------------
 

@@ -107,6 +107,14 @@ class Echoes(SimpleTestCase):
         self.assertEqual(line.driver.finish.counters["echoes"], 1)
         self.assertEqual(len(line.driver.all(commands.Respond)), 1)
 
+    def test_one_that_the_model_does_not_hear_the_end_of_is_none_the_less(self) -> None:
+        line = Echoing()
+        line.hear(1.0)
+        line.driver.caller_starts()
+        done = line.hear(1.2)
+        self.assertIn(commands.DropItem(line.driver.caller_item), done)
+        self.assertEqual(line.driver.end().counters["echoes"], 1)
+
     def test_once_there_is_one_the_next_does_not_even_stop_the_agent(self) -> None:
         line = self.first_echo()
         line.hear(1.5)
@@ -218,6 +226,17 @@ class EchoesInWords(SimpleTestCase):
         driver.caller_starts()
         driver.caller_stops()
         self.assertIn(commands.Respond(), driver.transcribed("No"))
+
+
+class KnownForEchoes(SimpleTestCase):
+    def test_what_the_agent_said_last_is_no_answer_even_at_the_end(self) -> None:
+        line = Echoes().first_echo()
+        line.hear(7.5)
+        line.driver.caller_starts()
+        line.hear(0.3, load("stop").audio[800:])
+        line.driver.caller_stops()
+        done = line.driver.transcribed("behind the building")
+        self.assertIn(commands.DropItem(line.driver.caller_item), done)
 
 
 class Silence(SimpleTestCase):

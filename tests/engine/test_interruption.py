@@ -32,7 +32,7 @@ class SpeakingUp(SimpleTestCase):
     def test_speech_that_goes_on_is_an_interruption_and_the_model_learns_how_much_was_heard(self) -> None:
         driver = answering()
         driver.caller_starts()
-        self.assertEqual(driver.advance(0.59), [])
+        self.assertEqual(driver.advance(0.99), [])
         done = driver.advance(0.02)
         self.assertEqual(done[0], commands.TruncateItem(driver.item_id, 2000))
         self.assertEqual([type(command) for command in done[1:]], [commands.SaveTurn])
@@ -40,7 +40,7 @@ class SpeakingUp(SimpleTestCase):
     def test_how_long_it_has_to_go_on_counts_from_the_silence_that_ends_it(self) -> None:
         driver = answering(traits=ModelTraits(silence_seconds=0.5))
         driver.caller_starts()
-        self.assertEqual(driver.advance(1.09), [])
+        self.assertEqual(driver.advance(1.49), [])
         self.assertEqual(driver.advance(0.02)[0], commands.TruncateItem(driver.item_id, 2000))
 
     def test_words_are_an_interruption_too_and_are_answered(self) -> None:
@@ -317,6 +317,13 @@ class WhatASoundIs(SimpleTestCase):
     def test_one_that_interrupts_is_enough_wherever_it_stands(self) -> None:
         for texts in (("Stop", None), (None, "Stop"), ("Mhm", "Stop"), ("Stop", "Mhm")):
             self.assertIs(self.of(*texts).verdict(0.7), Verdict.INTERRUPTS, texts)
+
+    def test_only_what_is_overdue_is_judged_by_its_sound(self) -> None:
+        sounds = self.of(None, "Mhm", None)
+        sounds.long_ones_are_echoes(1.5)
+        self.assertEqual(
+            [sound.verdict for sound in sounds.sounds.values()], [Verdict.ECHO, Verdict.LISTENS, Verdict.OPEN]
+        )
 
     def test_one_that_is_not_known_is_waited_for(self) -> None:
         for texts in (("Mhm", None), (None, "Mhm")):
