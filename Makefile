@@ -1,6 +1,6 @@
 # voiceagent: two commands matter, `make run` and `make test`. Everything stays inside this folder (.venv/, var/).
 .DEFAULT_GOAL := help
-.PHONY: help run call doctor test test-services test-browser chaos scenarios check format lock install clean
+.PHONY: help run call doctor test test-services test-browser chaos scenarios bench check format lock install clean
 PY := .venv/bin/python
 PROCESSES ?= 3# of a test run; most tests wait for a call's real time
 
@@ -31,6 +31,9 @@ chaos: .venv/.dev ## Break Redis, the database, workers and web under calls; com
 
 scenarios: .venv/.dev ## Script a hundred calls with real speech, each on a rough line too (SCENARIOS="--only NAME --plain")
 	@$(PY) -m tests.scenarios $(SCENARIOS)
+
+bench: .venv/.base ## How soon the agent stops when the caller speaks, 25 calls on one core (BENCH="--calls 50 --page")
+	@$(PY) -m bench clear $(BENCH)
 
 check: .venv/.dev ## Format, lint, types, import contracts, migrations, templates, container files
 	@.ci/check

