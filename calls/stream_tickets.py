@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from django.core import signing
 
-LIFETIME_SECONDS = 120
+LIFETIME_SECONDS = 600  # used once, and only with the carrier's signature: long enough for clocks minutes apart
 # Twilio: name and value of a <Parameter> together stay below 500 characters (protocols, twilio A2).
 _TOKEN_LIMIT = 490
 
