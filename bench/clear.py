@@ -34,7 +34,7 @@ class Run:
     lost: int  # calls that the product ended
     agent_share: float  # of the callers' frames that were sent while the agent was to be heard
     cpu_seconds: float  # of the web process
-    generator_late: float  # 99th percentile; it is contained in the delays
+    generator_late: float  # of its timers, 99th percentile; epoll alone rounds them up by 1 ms
     unknown: Sequence[str]  # kinds of message to the model that the fake does not know
 
     @property
