@@ -1,7 +1,7 @@
 """No call stays unfinished: finds those that nobody living carries, learns what became of them, and ends their record.
 
 1. A call without an end is suspect when its web process has not beaten for 30 s, when no stream was ever opened for it
-   within 75 s, or when it goes on for longer than any call may. So is one of which only the carrier said that it
+   within 50 s, or when it goes on for longer than any call may. So is one of which only the carrier said that it
    ended. Suspects are marked; only a later sweep acts, so that a database that was away for a while has no healthy
    call reaped: the heartbeats come first (calls.heartbeats).
 2. The journals that dead processes left on this machine are replayed: they know best.
@@ -45,7 +45,9 @@ logger = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 15.0
 OWNER_SILENT = timedelta(seconds=30)
-NEVER_OWNED = timedelta(seconds=75)  # longer than a caller is held
+# With the two sweeps that follow: an end within the promised 90 s. A caller may be on hold for longer: of such a call
+# the carrier says that it goes on, and what is guessed without a carrier gives way to the stream that follows.
+NEVER_OWNED = timedelta(seconds=50)
 UNHEARD_ENDING = timedelta(minutes=2)
 LONGEST_CALL = timedelta(hours=4)  # Twilio's own limit
 SECOND_LOOK = timedelta(seconds=12)  # longer than a heartbeat's pause, shorter than the sweeps'

@@ -52,9 +52,10 @@ class NextStepTest(SimpleTestCase):
         self.check(left, 32, Step.LEAVE)
         self.check(left, 33, Step.MARK)
 
-    def test_a_call_without_a_stream_has_longer_than_a_caller_is_held(self) -> None:
-        self.check(self.NEVER_OWNED, 75, Step.LEAVE)
-        self.check(self.NEVER_OWNED, 76, Step.MARK)
+    def test_a_call_without_a_stream_is_suspect_soon_enough_to_end_within_90_seconds(self) -> None:
+        self.check(self.NEVER_OWNED, 50, Step.LEAVE)
+        self.check(self.NEVER_OWNED, 51, Step.MARK)
+        self.assertLess(reaper.NEVER_OWNED.total_seconds() + 2 * reaper.SWEEP_SECONDS, 90)
 
     def test_a_call_longer_than_any_may_be_is_suspect_whoever_has_it(self) -> None:
         four_hours = 4 * 3600

@@ -2,8 +2,9 @@
 
     python -m tests.chaos.facts --ledger FILE --turns N --seconds S --seed N --businesses 1,2,3 [--obvious]
 
-A line goes into the ledger after its fact was handed over. Every turn has a text of its own; one in ten is corrected
-later by a higher revision; one call in four is never finalized: its turns have no second way into the database.
+A line goes into the ledger before a turn is handed over, and one after each fact that was. Every turn has a text of its
+own; one in ten is corrected later by a higher revision; one call in four is never finalized: its turns have no second
+way into the database.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -57,16 +58,24 @@ class Ledger:
 
 
 def read(path: Path, killed_at: float | None = None) -> list[Expected]:
-    """The ledger as expectations. After a kill an ending that is not in it may have come or not."""
+    """The ledger as expectations. After a kill an ending that is not in it may have come or not, and so may the turn
+    that each thread was just handing over."""
     calls: dict[str, dict[str, Any]] = {}
+    begun: dict[tuple[str, int], tuple[str, str]] = {}
     for text in path.read_text().splitlines() if path.exists() else ():
         fact = json.loads(text)
         call = calls.setdefault(fact["call"], {"business": fact["business"], "turns": {}, "whole": False})
         sure = killed_at is None or fact["at"] < killed_at - HANDED_OVER_SECONDS
-        if fact["fact"] == "turn":
+        if fact["fact"] == "begun":
+            begun[fact["call"], fact["index"]] = (fact["user"], fact["bot"])
+        elif fact["fact"] == "turn":
+            del begun[fact["call"], fact["index"]]
             call["turns"][fact["index"]] = Turn(fact["user"], fact["bot"], sure)
         elif fact["fact"] == "finalized":
             call["whole"] = sure
+    for (sid, index), said in begun.items():
+        before = calls[sid]["turns"].get(index)
+        calls[sid]["turns"][index] = replace(before, or_else=said) if before else Turn(*said, promised=False)
     return [Expected(sid, call["business"], call["turns"], whole=call["whole"]) for sid, call in calls.items()]
 
 
@@ -82,8 +91,10 @@ def run_call(takes: Takes, ledger: Ledger, plan: Plan, pause: Callable[[], None]
         for revision in range(2 if index in plan.corrected else 1):
             user, bot = (f"{who} {index}.{revision} of {plan.call_sid}" for who in ("Question", "Answer"))
             turn = {"turn_index": index, "revision": revision, "user_text": user, "bot_reply": bot, "heard_text": bot}
+            line = {"call": plan.call_sid, "business": plan.business_id, "index": index, "user": user, "bot": bot}
+            ledger.note(fact="begun", **line)
             takes.save_conversation_turn(**identity, **turn)
-            ledger.note(fact="turn", call=plan.call_sid, business=plan.business_id, index=index, user=user, bot=bot)
+            ledger.note(fact="turn", **line)
         turns.append(turn)
     if plan.finalized:
         lines = [f"Caller: {turn['user_text']}\nAgent: {turn['bot_reply']}" for turn in turns]

@@ -15,11 +15,15 @@ TERMINAL = frozenset({"completed", "busy", "no-answer", "failed", "canceled"})
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What was said. `promised` False: the process was killed before it could be written down; it may be missing."""
+    """What was said. `promised` False: the process was killed before it could be written down; it may be missing.
+
+    `or_else`: what may stand in its place: the process was killed while it handed over a correction.
+    """
 
     user_text: str
     bot_reply: str
     promised: bool = True
+    or_else: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +149,8 @@ def _judge_places(call: Expected, row: CallRow, verdict: Verdict) -> None:
         stored = by_index.pop(index, None)
         if stored is None:
             lost += turn.promised
+        elif (stored.user_text, stored.bot_reply) == turn.or_else:
+            continue
         elif (stored.user_text, stored.bot_reply) != (turn.user_text, turn.bot_reply):
             # Another turn's text in this place is a matter of order, and counted there.
             wrong += turn.promised and (stored.user_text, stored.bot_reply) not in known

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from django.test import SimpleTestCase
 
-from tests.chaos import report
+from tests.chaos import facts, report
 from tests.chaos.judge import PROMISED, CallRow, Expected, Turn, TurnRow, judge, rendered
 from tests.chaos.live import exchanges
 from tests.chaos.run import Result
@@ -72,6 +75,13 @@ class JudgeTest(SimpleTestCase):
         self.assert_verdict([a_row(*ROWS[:2], is_complete=False)], killed)
         self.assert_verdict([a_row(*ROWS[:2], TurnRow(2, "Where?", ""), is_complete=False)], killed)
 
+    def test_a_correction_that_was_being_handed_over_may_stand_or_not(self) -> None:
+        corrected = Turn(*SAID[2], or_else=("Where?", "There."))
+        killed = replace(WANTED, turns={**WANTED.turns, 2: corrected}, whole=False)
+        self.assert_verdict([a_row(*ROWS, is_complete=False)], killed)
+        self.assert_verdict([a_row(*ROWS[:2], TurnRow(2, "Where?", "There."), is_complete=False)], killed)
+        self.assert_verdict([a_row(*ROWS[:2], TurnRow(2, "Where?", "Not."), is_complete=False)], killed, wrong_text=1)
+
     def test_over_several_streams_only_the_order_counts(self) -> None:
         """The second stream's turns are numbered from 10,000 on, and the first of them is the sentence that resumes."""
         said = (SAID[0], SAID[1], ("", "Sorry, we were cut off."), SAID[2])
@@ -102,6 +112,19 @@ class LedgerTest(SimpleTestCase):
         turns = [(said.user_text, said.bot_reply) for said in exchanges(facts)]
         self.assertEqual(turns, [("", "Hello."), ("When?", "At six."), ("Where?", "")])
         self.assertEqual([said.settled_at for said in exchanges(facts)][:2], [3.5, 7.0])
+
+    def test_what_a_killed_process_was_just_handing_over_is_not_promised(self) -> None:
+        def line(fact: str, at: float, index: int = 0, revision: int = 0) -> str:
+            said = {"index": index, "user": f"Q{index}.{revision}", "bot": f"A{index}.{revision}"}
+            return json.dumps({"at": at, "fact": fact, "call": "CA1", "business": 7, **said})
+
+        lines = [line("begun", 1.0), line("turn", 1.1), line("begun", 1.2, 0, 1), line("begun", 1.3, 1)]
+        with TemporaryDirectory() as folder:
+            ledger = Path(folder, "ledger")
+            ledger.write_text("\n".join(lines))
+            [call] = facts.read(ledger, killed_at=2.0)
+        self.assertEqual(call.turns[0], Turn("Q0.0", "A0.0", True, ("Q0.1", "A0.1")))
+        self.assertEqual(call.turns[1], Turn("Q1.0", "A1.0", False))
 
 
 class ReportTest(SimpleTestCase):
