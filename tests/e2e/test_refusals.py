@@ -132,6 +132,8 @@ class StrangersAreRefused(SystemTestCase):
         async def use_foreign_token() -> list[str | bytes]:
             heard: list[str | bytes] = []
             async with self.open_stream(mine.url) as socket:
+                # A stream that closes sooner costs no session, and none could be seen to close.
+                await asyncio.to_thread(self.wait, self.model_sessions, "the stream reached the model")
                 await self.send_start(socket, mine, other.token)
                 try:
                     while True:

@@ -1,13 +1,11 @@
-"""Whom calls are answered for: businesses, who may see them, their agents and their numbers."""
+"""Who answers: agents, their versions, their tools over HTTP and their sentences as sound."""
 
 from __future__ import annotations
 
 import logging
-import zoneinfo
 from functools import partial
 from typing import Any
 
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
@@ -16,17 +14,16 @@ from django.utils import timezone
 from businesses import encryption, jobs
 from businesses.clip_memory import ClipMemory
 from businesses.encryption import Undecryptable
+from businesses.models.business import Business
 from businesses.snapshots import AgentSnapshot, SpokenClip
 from businesses.snapshots import HttpTool as HttpToolSnapshot
 from businesses.validation import (
-    E164,
     LANGUAGE_TAG,
     TOOL_NAME,
     refuse_built_in_name,
     refuse_unfilled_placeholders,
     refuse_unknown_tools,
     validate_parameters,
-    validate_time_zone,
     validate_tool_url,
     validate_tools,
     validate_turn_detection,
@@ -52,83 +49,6 @@ def default_tools() -> list[str]:
 
 def no_parameters() -> dict[str, Any]:
     return {"type": "object", "properties": {}, "required": []}
-
-
-class WhenBusy(models.TextChoices):
-    """What becomes of a caller for whom there is no room: all lines of the business, or of this server, are busy."""
-
-    FORWARD = "forward", "Forward to the forwarding number"
-    HOLD = "hold", "Ask to hold, then forward"
-    TELL = "tell", "Say so and hang up"
-
-
-class BusinessQuerySet(models.QuerySet["Business"]):
-    def visible_to(self, user: Any) -> BusinessQuerySet:
-        """The businesses a staff user may see: all for a superuser, else those of the user's memberships."""
-        if user.is_superuser:
-            return self
-        return self.filter(memberships__user=user)
-
-
-class Business(models.Model):
-    name = models.CharField(max_length=120)
-    time_zone = models.CharField(max_length=64, default="UTC", validators=[validate_time_zone])
-    language = models.CharField(
-        max_length=16, default="en", validators=[LANGUAGE_TAG], help_text="A language tag, like en or de-CH."
-    )
-    forwarding_number = models.CharField(
-        max_length=16, blank=True, validators=[E164], help_text="Where a call goes when the agent cannot take it."
-    )
-    max_calls = models.PositiveIntegerField(
-        "calls at once",
-        null=True,
-        blank=True,
-        validators=[MinValueValidator(1)],
-        help_text="How many calls the agents take at the same time. Empty: as many as the server can.",
-    )
-    # db_default: a web process of the release before goes on adding rows until it is restarted.
-    when_busy = models.CharField(
-        "when all lines are busy",
-        max_length=10,
-        choices=WhenBusy.choices,
-        default=WhenBusy.FORWARD,
-        db_default=WhenBusy.FORWARD,
-        help_text="What further callers get. On hold is a minute. Without a forwarding number: Say so and hang up.",
-    )
-    is_active = models.BooleanField(default=True)
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    objects = BusinessQuerySet.as_manager()
-
-    class Meta:
-        ordering = ["name"]
-        verbose_name_plural = "businesses"
-
-    def __str__(self) -> str:
-        return self.name
-
-    @property
-    def zone(self) -> zoneinfo.ZoneInfo:
-        """The zone its people read times in; UTC when the server's zone data no longer knows the name."""
-        try:
-            return zoneinfo.ZoneInfo(self.time_zone)
-        except (zoneinfo.ZoneInfoNotFoundError, ValueError):
-            return zoneinfo.ZoneInfo("UTC")
-
-
-class Membership(models.Model):
-    """Lets one staff user see one business in admin."""
-
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships")
-    business = models.ForeignKey(Business, on_delete=models.CASCADE, related_name="memberships")
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["user", "business"], name="one_membership_per_user_and_business")
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.user} at {self.business}"
 
 
 class Agent(models.Model):
@@ -469,22 +389,3 @@ class Clip(models.Model):
 
     def __str__(self) -> str:
         return self.key
-
-
-class PhoneNumber(models.Model):
-    """A number callers dial: it decides for which business and by which agent they are answered."""
-
-    number = models.CharField(max_length=16, unique=True, validators=[E164])
-    business = models.ForeignKey(Business, on_delete=models.CASCADE, related_name="numbers")
-    agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="numbers")
-    is_active = models.BooleanField(default=True)
-
-    class Meta:
-        ordering = ["number"]
-
-    def __str__(self) -> str:
-        return self.number
-
-    def clean(self) -> None:
-        if self.agent_id and self.business_id and self.agent.business_id != self.business_id:
-            raise ValidationError({"agent": "This agent belongs to another business."})

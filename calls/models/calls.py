@@ -1,11 +1,9 @@
-"""What happened on the phone: calls, their turns, the tools used in them and the messages taken. Written only by
-calls.services; that a message has been handled is said by a person, in admin."""
+"""A phone call and its turns."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.conf import settings
 from django.db import models
 
 from businesses.models import AgentVersion, Business
@@ -45,6 +43,10 @@ class EndedReason(models.TextChoices):
     CALLER_SILENT = "caller_silent", "Caller said nothing any more"
     MODEL_REFUSED = "model_refused", "Speech model refused us (key, quota or model name)"
     MODEL_SILENT = "model_silent", "Speech model did not answer"
+    TRANSFERRED = "transferred", "Put through to a person"
+    CLOSED = "closed", "Outside the opening hours"
+    LEFT_MESSAGE = "left_message", "Message left on a machine"
+    MACHINE = "machine", "A machine answered"
 
 
 class EndSource(models.TextChoices):
@@ -53,17 +55,6 @@ class EndSource(models.TextChoices):
     CARRIER = "carrier", "Carrier, asked by the reaper"
     GUESS = "guess", "Reaper's guess"
     RECONCILED = "reconciled", "Carrier's list of calls"
-
-
-class ToolState(models.TextChoices):
-    """How far the use of a tool is (calls.tool_uses says which of two states counts)."""
-
-    STARTED = "started", "Not finished"
-    FINISHED = "finished", "Done"
-    FAILED = "failed", "Failed"
-    TIMED_OUT = "timed_out", "Took too long"
-    REFUSED = "refused", "Refused"
-    ABANDONED = "abandoned", "Given up at the end of the call"
 
 
 class Direction(models.TextChoices):
@@ -122,6 +113,16 @@ class CallLog(models.Model):
         blank=True,
         editable=False,
         help_text="Of the speech model, in USD, by settings.SPEECH_PRICES. Empty: not known.",
+    )
+    answered_by = models.CharField(
+        max_length=20,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Of an outbound call: what machine detection says.",
+    )
+    recording_consent = models.CharField(
+        max_length=10, blank=True, default="", db_default="", help_text="announced, granted or refused."
     )
     is_complete = models.BooleanField(default=False, help_text="Ended, and every turn is here.")
     # The web process that carries the call: the latest one that opened a stream for it.
@@ -191,143 +192,3 @@ class ConversationTurn(models.Model):
 
     def __str__(self) -> str:
         return f"turn {self.turn_index}"
-
-
-class ToolUse(models.Model):
-    """One tool that the agent used in a call: what it was given, and what came of it."""
-
-    business = models.ForeignKey(Business, on_delete=models.PROTECT, related_name="+")
-    call = models.ForeignKey(CallLog, on_delete=models.CASCADE, related_name="tool_uses")
-    tool_call_id = models.CharField(max_length=200, help_text="The speech model's own.")
-    name = models.CharField(max_length=100, blank=True)
-    arguments = models.TextField(blank=True, help_text="JSON, as the model wrote it.")
-    output = models.TextField(blank=True, help_text="What the model was given back.")
-    state = models.CharField(max_length=10, choices=ToolState.choices, default=ToolState.STARTED)
-    started_at = models.DateTimeField(null=True, blank=True)
-    ended_at = models.DateTimeField(null=True, blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        ordering = ["call", "started_at", "id"]
-        constraints = [models.UniqueConstraint(fields=["call", "tool_call_id"], name="tool_use_once_per_call")]
-
-    def __str__(self) -> str:
-        return self.name
-
-
-class CallMessageQuerySet(models.QuerySet["CallMessage"]):
-    def waiting(self) -> CallMessageQuerySet:
-        """Those that nobody has handled yet."""
-        return self.filter(handled_at=None)
-
-
-class CallMessage(models.Model):
-    """What a caller wanted to be passed on to somebody of the business."""
-
-    business = models.ForeignKey(Business, on_delete=models.PROTECT, related_name="messages")
-    call = models.ForeignKey(CallLog, on_delete=models.CASCADE, related_name="messages")
-    key = models.CharField(max_length=200, editable=False, help_text="The tool_call_id of the tool that took it.")
-    caller_name = models.CharField("from", max_length=200, blank=True)
-    callback_number = models.CharField("call back", max_length=100, blank=True)
-    text = models.TextField("message", blank=True)
-    taken_at = models.DateTimeField("taken", null=True, blank=True)
-    handled_at = models.DateTimeField("handled", null=True, blank=True)
-    handled_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
-    )
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    objects = CallMessageQuerySet.as_manager()
-
-    class Meta:
-        verbose_name = "message"
-        ordering = ["-taken_at", "-id"]
-        constraints = [models.UniqueConstraint(fields=["call", "key"], name="message_once_per_call")]
-        indexes = [models.Index(fields=["business", "-taken_at"], name="message_by_business_and_time")]
-
-    def __str__(self) -> str:
-        return f"message from {self.caller_name or 'a caller'}"
-
-
-class RefusedFact(models.Model):
-    """A fact that did not fit its call (another business's id, say): refused, and kept for a person to see."""
-
-    kind = models.CharField(max_length=40)
-    call_sid = models.CharField("CallSid", max_length=64)
-    claimed_business_id = models.BigIntegerField(null=True)
-    reason = models.CharField(max_length=200)
-    payload = models.JSONField(default=dict)
-    # Facts are delivered any number of times; a refused one is kept once.
-    fingerprint = models.CharField(max_length=64, unique=True, editable=False)
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        ordering = ["-created_at"]
-
-    def __str__(self) -> str:
-        return f"{self.kind} …{self.call_sid[-6:]}"
-
-
-class WebProcess(models.Model):
-    """A web process that beats: who holds calls says so every few seconds, and whoever stops is reaped."""
-
-    boot_id = models.CharField(max_length=32, unique=True)
-    host = models.CharField(max_length=255)
-    pid = models.PositiveIntegerField()
-    live_calls = models.PositiveIntegerField(default=0)
-    started_at = models.DateTimeField()
-    seen_at = models.DateTimeField()
-
-    class Meta:
-        ordering = ["-seen_at"]
-        verbose_name_plural = "web processes"
-
-    def __str__(self) -> str:
-        return f"{self.host} {self.pid}"
-
-
-class SuspectCall(models.Model):
-    """A call without an end, or without a known ending, that nobody living carries. Gone when the call is settled."""
-
-    call = models.OneToOneField(CallLog, on_delete=models.CASCADE, related_name="suspicion")
-    since = models.DateTimeField()
-    next_look_at = models.DateTimeField()
-    tries = models.PositiveIntegerField(default=0)
-    answer = models.CharField(max_length=40, blank=True, help_text="What the carrier's REST API last said.")
-
-    class Meta:
-        ordering = ["since"]
-
-    def __str__(self) -> str:
-        return str(self.call)
-
-
-class Lease(models.Model):
-    """Work that only one process does at a time, on databases without advisory locks."""
-
-    name = models.CharField(max_length=40, unique=True)
-    until = models.DateTimeField()
-
-    def __str__(self) -> str:
-        return self.name
-
-
-class DeadLetter(models.Model):
-    """A task that failed too often: taken out of its queue, kept with what it carried until it is replayed."""
-
-    task_id = models.CharField(max_length=64, unique=True)
-    kind = models.CharField(max_length=40)
-    call_sid = models.CharField("CallSid", max_length=64)
-    # Null: the task named no business that exists, and only superusers see it.
-    business = models.ForeignKey(Business, on_delete=models.PROTECT, related_name="dead_letters", null=True, blank=True)
-    reason = models.CharField(max_length=200)
-    deliveries = models.PositiveIntegerField()
-    payload = models.JSONField(default=dict, help_text="Emptied when it has been replayed.")
-    created_at = models.DateTimeField(auto_now_add=True)
-    replayed_at = models.DateTimeField(null=True, blank=True)
-
-    class Meta:
-        ordering = ["-created_at"]
-
-    def __str__(self) -> str:
-        return f"{self.kind} …{self.call_sid[-6:]}"
