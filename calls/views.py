@@ -9,14 +9,10 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable
 from email.utils import parsedate_to_datetime
-from functools import wraps
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_POST
 
 from businesses.models import WhenBusy
 from businesses.snapshots import AgentSnapshot
@@ -25,6 +21,7 @@ from calls.answering import Aftermath, Answer, LookupFailed
 from calls.carriers import twilio
 from calls.models import TERMINAL_STATUSES, CallStatus, EndedReason
 from calls.phrases import phrase
+from calls.signed import from_carrier, twiml
 
 logger = logging.getLogger(__name__)
 
@@ -46,30 +43,7 @@ _ENDED_NORMALLY = frozenset(
 _RESUMABLE = frozenset({"", EndedReason.STREAM_LOST, EndedReason.NEVER_CONNECTED, EndedReason.SERVER_STOPPED})
 
 
-def _from_carrier(view: Callable[[HttpRequest, str], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Let only Twilio's signed POSTs about calls of our account through, with their CallSid."""
-
-    @csrf_exempt
-    @require_POST
-    @wraps(view)
-    def checked(request: HttpRequest) -> HttpResponse:
-        call_sid = request.POST.get("CallSid", "")
-        refusal = ""
-        if not twilio.request_is_signed(request):
-            refusal = "bad_signature"
-        elif not twilio.is_call_sid(call_sid):
-            refusal = "malformed_call_sid"
-        elif not twilio.is_our_account(request.POST.get("AccountSid", "")):
-            refusal = "other_account"
-        if refusal:
-            logger.warning("carrier request refused", extra={"reason": refusal, "path": request.path})
-            return HttpResponse("Refused\n", status=403, content_type="text/plain")
-        return view(request, call_sid)
-
-    return checked
-
-
-@_from_carrier
+@from_carrier
 def voice(request: HttpRequest, call_sid: str) -> HttpResponse:
     """A call comes in: connect it to our media stream, or say politely why not.
 
@@ -81,12 +55,12 @@ def voice(request: HttpRequest, call_sid: str) -> HttpResponse:
         answer = answering.answer(call_sid, dialled, ANSWER_DEADLINE_SECONDS)
     except LookupFailed as error:
         logger.error("call not answered: no rows", extra={"call_sid": call_sid, "error": str(error)})
-        return _twiml(twilio.say_and_hang_up(phrase("unavailable", "en")))
+        return twiml(twilio.say_and_hang_up(phrase("unavailable", "en")))
     if answer.refusal == "call_is_over":
-        return _twiml(twilio.hang_up())
+        return twiml(twilio.hang_up())
     if answer.agent is None:
         logger.warning("call not answered", extra={"call_sid": call_sid, "reason": answer.refusal})
-        return _twiml(twilio.say_and_hang_up(phrase("not_answered", answer.language), answer.language))
+        return twiml(twilio.say_and_hang_up(phrase("not_answered", answer.language), answer.language))
     agent = answer.agent
     if not model_health.may_try(agent.model, time.monotonic()):
         return _without_model(request, call_sid, answer)
@@ -96,7 +70,7 @@ def voice(request: HttpRequest, call_sid: str) -> HttpResponse:
     doors.remember(agent)
     ticket, token = _ticket(request, call_sid, agent, 0)
     _record_ringing(request, call_sid, agent.business_id, agent.version_id)
-    return _twiml(twilio.answer_with_stream(call_sid=call_sid, ticket=ticket, token=token))
+    return twiml(twilio.answer_with_stream(call_sid=call_sid, ticket=ticket, token=token))
 
 
 def _record_ringing(request: HttpRequest, call_sid: str, business_id: int, agent_version_id: int | None) -> None:
@@ -157,7 +131,7 @@ def _no_room(request: HttpRequest, call_sid: str, answer: Answer, refusal: str) 
         "no room for a call",
         extra={"call_sid": call_sid, "reason": refusal, "outcome": outcome.value, "held": held},
     )
-    return _twiml(document)
+    return twiml(document)
 
 
 def _without_model(request: HttpRequest, call_sid: str, answer: Answer) -> HttpResponse:
@@ -169,8 +143,8 @@ def _without_model(request: HttpRequest, call_sid: str, answer: Answer) -> HttpR
     _record_unanswered(call_sid, business_id, EndedReason.MODEL_REFUSED if refused else EndedReason.MODEL_FAILED)
     logger.error("call not given to a model that fails", extra={"call_sid": call_sid, "forwarded": bool(number)})
     if number:
-        return _twiml(twilio.forward_to(number))
-    return _twiml(twilio.say_and_hang_up(phrase("unavailable", answer.language), answer.language))
+        return twiml(twilio.forward_to(number))
+    return twiml(twilio.say_and_hang_up(phrase("unavailable", answer.language), answer.language))
 
 
 def _record_unanswered(call_sid: str, business_id: int, reason: EndedReason) -> None:
@@ -195,7 +169,7 @@ def _times_held(request: HttpRequest) -> int:
     return MAX_HOLDS
 
 
-@_from_carrier
+@from_carrier
 def stream_ended(request: HttpRequest, call_sid: str) -> HttpResponse:
     """A media stream is over and the caller may still be there: what now?
 
@@ -206,13 +180,13 @@ def stream_ended(request: HttpRequest, call_sid: str) -> HttpResponse:
     reached = request.POST.get("CallStatus", "")
     if reached in TERMINAL_STATUSES:
         _record_end(request, call_sid, reached)
-        return _twiml(twilio.hang_up())
+        return twiml(twilio.hang_up())
     number, held = _stream_number(request), _times_held(request)
     reason = live_calls.ended_reason(call_sid, number) or answering.ending_told(
         call_sid, number, ENDING_DEADLINE_SECONDS
     )
     if reason in _ENDED_NORMALLY:
-        return _twiml(twilio.hang_up())
+        return twiml(twilio.hang_up())
     try:
         aftermath = answering.aftermath(call_sid, request.POST.get("To", ""), AFTERMATH_DEADLINE_SECONDS)
     except LookupFailed as error:
@@ -222,7 +196,7 @@ def stream_ended(request: HttpRequest, call_sid: str) -> HttpResponse:
         aftermath = Aftermath()
     reason = reason or aftermath.ended_reason
     if reason in _ENDED_NORMALLY or (aftermath.is_over and not reason):
-        return _twiml(twilio.hang_up())
+        return twiml(twilio.hang_up())
     resumed = _resumed(request, call_sid, reason, aftermath)
     return resumed or _handed_to_a_person(request, call_sid, reason, aftermath)
 
@@ -245,9 +219,9 @@ def _handed_to_a_person(request: HttpRequest, call_sid: str, reason: str, afterm
     extra = {"call_sid": call_sid, "reason": reason or "unknown", "forwarded": bool(number)}
     logger.warning("caller was cut off", extra=extra)
     if number:
-        return _twiml(twilio.forward_to(number))
+        return twiml(twilio.forward_to(number))
     _record_end(request, call_sid, CallStatus.COMPLETED.value)  # we hang up: no callback is needed to know it
-    return _twiml(twilio.say_and_hang_up(phrase("cut_off", aftermath.language), aftermath.language))
+    return twiml(twilio.say_and_hang_up(phrase("cut_off", aftermath.language), aftermath.language))
 
 
 def _record_end(request: HttpRequest, call_sid: str, reached: str) -> None:
@@ -278,7 +252,7 @@ def _resume(request: HttpRequest, call_sid: str, agent: AgentSnapshot, number: i
     doors.remember(agent)
     ticket, token = _ticket(request, call_sid, agent, number)
     logger.warning("a call that lost its stream is resumed", extra={"call_sid": call_sid, "stream": number})
-    return _twiml(twilio.answer_with_stream(call_sid=call_sid, ticket=ticket, token=token, stream_number=number))
+    return twiml(twilio.answer_with_stream(call_sid=call_sid, ticket=ticket, token=token, stream_number=number))
 
 
 def _ticket(request: HttpRequest, call_sid: str, agent: AgentSnapshot, number: int) -> tuple[str, str]:
@@ -297,7 +271,7 @@ def _ticket(request: HttpRequest, call_sid: str, agent: AgentSnapshot, number: i
 def _come_again(request: HttpRequest, number: int, held: int) -> HttpResponse:
     """Let the caller wait a moment, in silence, and have the carrier ask again: by then perhaps another process."""
     address = f"{settings.PUBLIC_URL}{request.path}?stream={number}&held={held + 1}"
-    return _twiml(twilio.hold_and_come_again(address, MOVE_SECONDS))
+    return twiml(twilio.hold_and_come_again(address, MOVE_SECONDS))
 
 
 def _stream_number(request: HttpRequest) -> int:
@@ -307,7 +281,7 @@ def _stream_number(request: HttpRequest) -> int:
     return int(values[0]) if len(values) == 1 and values[0] in known else streams.MAX_RESUMPTIONS
 
 
-@_from_carrier
+@from_carrier
 def status(request: HttpRequest, call_sid: str) -> HttpResponse:
     """The carrier says how far a call is, in any order. 503: come again, it could not be told whose call it is."""
     reached = request.POST.get("CallStatus", "")
@@ -334,10 +308,6 @@ def status(request: HttpRequest, call_sid: str) -> HttpResponse:
         occurred_at=_utc(request.POST.get("Timestamp", "")),
     )
     return HttpResponse(status=204)
-
-
-def _twiml(document: str) -> HttpResponse:
-    return HttpResponse(document, content_type="text/xml")
 
 
 def _number(value: str) -> int | None:

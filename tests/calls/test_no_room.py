@@ -123,7 +123,7 @@ class WhenAllLinesAreBusyTest(NoRoomTest):
     def test_the_query_is_signed_too(self) -> None:
         Business.objects.update(when_busy="hold")
         validly_signed = self.post(VOICE).wsgi_request.headers["X-Twilio-Signature"]
-        with self.assertLogs("calls.views", "WARNING"):
+        with self.assertLogs("calls.signed", "WARNING"):
             self.assertEqual(self.post(f"{VOICE}?held=1", signature=validly_signed).status_code, 403)
 
     def test_lines_are_counted_by_who_is_with_an_agent(self) -> None:

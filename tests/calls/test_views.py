@@ -89,7 +89,7 @@ class RefusedRequestsTest(WebhookTest):
 
     def test_without_twilios_signature_nothing_happens(self) -> None:
         for path in self.paths:
-            with self.subTest(path=path), self.assertLogs("calls.views", "WARNING") as logs:
+            with self.subTest(path=path), self.assertLogs("calls.signed", "WARNING") as logs:
                 for signature in ("", "bm90IHR3aWxpbydzIHNpZ25hdHVyZQ=="):
                     with self.assertNumQueries(0), mock.patch.object(answering, "_within", side_effect=AssertionError):
                         response = self.post(path, signature=signature)
@@ -105,7 +105,7 @@ class RefusedRequestsTest(WebhookTest):
             {"CallSid": "x" * 500},
         ):
             for path in self.paths:
-                with self.subTest(path=path, fields=fields), self.assertLogs("calls.views", "WARNING"):
+                with self.subTest(path=path, fields=fields), self.assertLogs("calls.signed", "WARNING"):
                     self.assert_refused(self.post(path, **fields))
 
     def test_moved_boundaries_between_parameters_are_refused(self) -> None:
@@ -113,7 +113,7 @@ class RefusedRequestsTest(WebhookTest):
         data = {"CallSid": CALL_SID, "AccountSid": ACCOUNT_SID}
         signature = RequestValidator("secret").compute_signature(ORIGIN + "/twilio/voice/", data)
         moved = {"CallSidC": CALL_SID[1:], "AccountSid": ACCOUNT_SID}
-        with self.assertLogs("calls.views", "WARNING"):
+        with self.assertLogs("calls.signed", "WARNING"):
             response = self.client.post("/twilio/voice/", moved, headers={"X-Twilio-Signature": signature})
         self.assert_refused(response)
 
