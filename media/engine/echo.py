@@ -7,7 +7,9 @@ than 0.7, but by more than 0.9 now and then when all there is of them is how the
 before there is enough of it (VOICED_FRAMES). What it is worth in a call is in docs/conversation.md, item 3.
 """
 
+from itertools import accumulate
 from math import sqrt
+from operator import mul
 
 from media.engine.playback import AHEAD_BYTES, FRAME_BYTES
 
@@ -18,13 +20,14 @@ VOICED_FRAMES = 8
 ALIKE = 0.94
 
 _LOUDNESS = bytes(~byte & 0x7F for byte in range(256))
+_STILL = 1e-6  # what rounding leaves of a line that does not move
 _FLOOR = 24  # about 46 dB below the loudest: line noise
 
 
-def is_echo(heard: bytes, caller: bytes) -> bool:
+def is_echo(heard: bytes, caller: bytes) -> bool | None:
     """Is `caller`, what came in lately, what the agent was `heard` to say? Both are mu-law; `heard` reaches 160 ms
-    further (Playback.heard_lately)."""
-    said, came = _loudness(heard), _loudness(caller)[-LONGEST_FRAMES:]
+    further (Playback.heard_lately). None: there is too little of it to tell."""
+    came = _loudness(caller[-LONGEST_FRAMES * FRAME_BYTES :])
     first = next((at for at, level in enumerate(came) if level > _FLOOR), len(came))
     last = next((at for at in range(len(came), 0, -1) if came[at - 1] > _FLOOR), 0)
     came_length = len(came)
@@ -32,15 +35,12 @@ def is_echo(heard: bytes, caller: bytes) -> bool:
     first, last = max(0, first - 5), min(came_length, last + 5)
     voiced = came[first:last]
     if sum(level > _FLOOR for level in voiced) < VOICED_FRAMES:
-        return False
+        return None
     behind = came_length - last  # frames from the end of the piece to now
-    best = 0.0
-    for lag in range(AHEAD_FRAMES + LATEST_FRAMES + 1):
-        end = len(said) - behind - lag
-        if end - len(voiced) < 0:
-            break
-        best = max(best, _likeness(voiced, said[end - len(voiced) : end]))
-    return best >= ALIKE
+    within = len(voiced) + AHEAD_FRAMES + LATEST_FRAMES
+    end = len(heard) - behind * FRAME_BYTES
+    said = _loudness(heard[max(0, end - within * FRAME_BYTES) : end])
+    return _best_likeness(voiced, said) >= ALIKE
 
 
 def _loudness(audio: bytes) -> list[float]:
@@ -50,10 +50,19 @@ def _loudness(audio: bytes) -> list[float]:
     return [sum(levels[at : at + FRAME_BYTES]) / FRAME_BYTES for at in range(0, len(levels), FRAME_BYTES)]
 
 
-def _likeness(one: list[float], other: list[float]) -> float:
-    """Pearson's correlation; 0 where one of them does not move at all."""
-    size = len(one)
-    mean_one, mean_other = sum(one) / size, sum(other) / size
-    both = sum((a - mean_one) * (b - mean_other) for a, b in zip(one, other, strict=True))
-    spread = sum((a - mean_one) ** 2 for a in one) * sum((b - mean_other) ** 2 for b in other)
-    return both / sqrt(spread) if spread > 0 else 0.0
+def _best_likeness(piece: list[float], line: list[float]) -> float:
+    """The highest of Pearson's correlations of the piece with the line, at any place of it; 0 where one of them does
+    not move at all. With sums that run along the line: this is done while other calls wait (0.2 ms for 2 s)."""
+    size = len(piece)
+    mean = sum(piece) / size
+    centred = [level - mean for level in piece]
+    spread = sum(map(mul, centred, centred))
+    sums = list(accumulate(line, initial=0.0))
+    squares = list(accumulate(map(mul, line, line), initial=0.0))
+    best = 0.0
+    for at in range(len(line) - size + 1):
+        total = sums[at + size] - sums[at]
+        product = spread * (squares[at + size] - squares[at] - total * total / size)
+        if product > _STILL:
+            best = max(best, sum(map(mul, centred, line[at : at + size])) / sqrt(product))
+    return best

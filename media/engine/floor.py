@@ -16,6 +16,7 @@ NEAR_THE_END_SECONDS = 1.5  # of the agent's speech left: whoever says "yes" the
 FRAME_SECONDS = 0.02
 KEPT_FRAMES = 200  # of the caller, 4 s
 BEFORE_SPEECH_SECONDS = 0.6  # it began that much before the model said so
+UNSURE_BYTES = tuple(range(0, AHEAD_BYTES + 1, AHEAD_BYTES // 4))  # of what was cleared, that may have been heard
 ECHO_LOOK_SECONDS = 0.2  # of a sound, until it can be told whether it is an echo
 
 
@@ -83,7 +84,7 @@ class Floor:
         if self._talks_over == item_id:
             self._talks_over = ""
         if item_id in self._interruption:
-            self._interruption.ended(item_id, now, echo=self._sounds_like_echo(now))
+            self._interruption.ended(item_id, now, echo=self._sounds_like_echo(now) is True)
             self._responses.caller_paused()
             return []
         suspected = item_id == self._suspect
@@ -135,7 +136,7 @@ class Floor:
     def look_again(self, now: float) -> list[Command]:
         """A sound that was taken for an echo goes on: if it is none any more, it is the caller."""
         item_id = self._suspect
-        if self._sounds_like_echo(now):
+        if self._sounds_like_echo(now) is not False:  # or there is too little of it to tell
             self._look_again_at = now + ECHO_LOOK_SECONDS
             return []
         self._suspect, self._look_again_at = "", None
@@ -241,7 +242,8 @@ class Floor:
         self._transcript.forget(item_id, now)
         return [DropItem(item_id)]
 
-    def _sounds_like_echo(self, now: float) -> bool:
+    def _sounds_like_echo(self, now: float) -> bool | None:
+        """None: that cannot be told."""
         if not self._playback.heard_lately(now):
             return False
         # The sound itself and a moment before: an earlier one has another place on the line.
@@ -250,5 +252,6 @@ class Floor:
             caller = b"".join(map(b64decode, list(self.caller_audio)[-frames:]))
         except ValueError:  # no base64: nobody's voice
             return False
-        unsure = (0, AHEAD_BYTES // 2, AHEAD_BYTES)
-        return any(is_echo(self._playback.heard_lately(now, unsure=size), caller) for size in unsure)
+        lines = dict.fromkeys(self._playback.heard_lately(now, unsure=size) for size in UNSURE_BYTES)
+        told = (is_echo(line, caller) for line in lines)
+        return next((answer for answer in told if answer is not False), False)

@@ -93,8 +93,9 @@ class Playback:
         self._anchor_time = 0.0  # ... and when, if the carrier plays it as soon as it is sent
         self._proven = 0  # the position of the last mark that came back
         self._lateness: deque[float] = deque(maxlen=MARKS_TOLD_BY)  # of marks, beside that
-        self._lately: deque[tuple[float, bytes]] = deque()  # heard, and when it ended
+        self._lately: deque[tuple[float, bytes, bool]] = deque()  # heard, when it ended, without a pause after the last
         self._lately_bytes = 0
+        self._noted = -1  # the stretch (its anchor) that the last of these belongs to
         self._cleared = (0.0, b"")  # when, and what would have come next
         self._overdue_seconds = overdue_seconds
         self._ahead_seconds = ahead_seconds
@@ -265,20 +266,31 @@ class Playback:
         self._credit(self._position(now), now)
         if not self._lately or self._lately[-1][0] < now - LATELY_BYTES / BYTES_PER_SECOND:
             return b""
-        line = bytearray()
-        at = now - (LATELY_BYTES - AHEAD_BYTES) / BYTES_PER_SECOND
-        for ended, audio in self._lately:
-            gap = round((ended - len(audio) / BYTES_PER_SECOND - at) * BYTES_PER_SECOND)
-            line += SILENCE * max(0, gap)
-            line += audio
-            at = max(at, ended)
-        line += SILENCE * max(0, round((now - at) * BYTES_PER_SECOND))
+        line = self._line_until(now, LATELY_BYTES - AHEAD_BYTES)
+        heard_until = self._lately[-1][0]
         cleared_at, cleared = self._cleared
         place = len(line) - round((now - cleared_at) * BYTES_PER_SECOND)
-        if unsure and at <= cleared_at and 0 <= place <= len(line) - unsure:
+        if unsure and heard_until <= cleared_at and 0 <= place <= len(line) - unsure:
             line[place : place + len(cleared[:unsure])] = cleared[:unsure]
         coming = b"".join(bytes(piece.audio) for piece, _ in self._unplayed)[:AHEAD_BYTES]
         return bytes(line + coming + SILENCE * (AHEAD_BYTES - len(coming)))[-LATELY_BYTES:]
+
+    def _line_until(self, now: float, size: int) -> bytearray:
+        """The last so many bytes of the line before now. A stretch of audio was played without a pause, whatever we
+        thought at the time: what was last known of when it played holds for all of it."""
+        pieces: list[bytes] = []
+        at, goes_on, left = now, False, size
+        for ended, audio, continues in reversed(self._lately):
+            gap = 0 if goes_on else max(0, round((at - ended) * BYTES_PER_SECOND))
+            pieces += (SILENCE * min(gap, left), audio)
+            left -= gap + len(audio)
+            if left <= 0:
+                break
+            at, goes_on = at - (gap + len(audio)) / BYTES_PER_SECOND, continues
+        line = bytearray(SILENCE * max(0, left))
+        for piece in reversed(pieces):
+            line += piece
+        return line[-size:]
 
     # --- Sending ---------------------------------------------------------------------------------------------
 
@@ -398,7 +410,8 @@ class Playback:
         return min(now, self._anchor_time + self._latency + (position - self._anchor) / BYTES_PER_SECOND)
 
     def _note_heard(self, audio: bytes, ended: float) -> None:
-        self._lately.append((ended, audio))
+        self._lately.append((ended, audio, self._noted == self._anchor))
+        self._noted = self._anchor
         self._lately_bytes += len(audio)
         while self._lately_bytes > LATELY_BYTES + MARK_BYTES:
             self._lately_bytes -= len(self._lately.popleft()[1])

@@ -402,7 +402,7 @@ class HeardLately(SimpleTestCase):
         for number in range(50):
             book.mark_reached(f"m{number + 1}", (number + 1) * 0.18)
         self.assertEqual(book.heard_lately(9.0), said[-22_720:] + b"\xff" * 1280)
-        self.assertLess(sum(len(piece) for _, piece in book._lately), 29_000)
+        self.assertLess(sum(len(piece) for _, piece, _ in book._lately), 29_000)
 
     def test_what_was_cleared_was_not_heard(self) -> None:
         book, said = playback(), speech(1000)
@@ -410,3 +410,16 @@ class HeardLately(SimpleTestCase):
         book.hold(0.1)
         heard = book.heard_lately(0.5)
         self.assertEqual(heard[-5280:], said[:800] + b"\xff" * 4480)
+
+    def test_it_has_no_holes_where_we_thought_better_of_the_time(self) -> None:
+        """Marks that come late teach that playback began later than was thought: the first part of it, too."""
+        book, said = playback(), speech(1000)
+        book.receive("r", "a", said, 0.0)
+        book.mark_reached("m1", 0.19)
+        for number, now in ((2, 0.42), (3, 0.60), (4, 0.78)):
+            book.heard_lately(now - 0.05)
+            book.mark_reached(f"m{number}", now)
+        heard = book.heard_lately(0.85)
+        spoken = [at for at, byte in enumerate(heard) if byte != 0xFF]
+        self.assertIn(said[:5600], heard)
+        self.assertLess(spoken[-1] - spoken[0], 24_000 - 1280)
