@@ -43,10 +43,13 @@ class Floor:
         self._interruption = Interruption(config.traits.silence_seconds, config.back_channels)
         self._echo_seen = False  # this caller's loudspeaker comes back
         self._sound_began = 0.0  # the latest of the caller's
+        self._sound_ended = 0.0
         self._perhaps_nothing = ""  # the item of a short sound that is being answered
         self._suspect = ""  # the item of a sound that is taken for an echo so far
         self._look_again_at: float | None = None
-        self._unwritten: tuple[str, float] | None = None  # what the caller said that is not written down; since when
+        # What the caller said that is neither written down nor answered: frames by item, none yet while it is said.
+        self._unwritten: dict[str, list[str]] = {}
+        self._unwritten_since = 0.0
         self._talks_over = ""  # the item of a sound during something that nobody may stop
         self._of_sessions_before: frozenset[str] = frozenset()  # items that the present one has as text only
 
@@ -66,8 +69,9 @@ class Floor:
     def speech_started(self, item_id: str, now: float) -> list[Command]:
         self._transcript.speech_started(item_id, now)
         self._sound_began = now
-        if self._unwritten is None:
-            self._unwritten = item_id, now
+        if not self._unwritten:
+            self._unwritten_since = now
+        self._unwritten[item_id] = []
         self._responses.caller_started()
         if not (self._playback.busy or self._responses.active is not None or self._responses.on_its_way):
             self.caller_spoke = True
@@ -83,6 +87,9 @@ class Floor:
     def speech_stopped(self, item_id: str, now: float) -> list[Command]:
         if self._talks_over == item_id:
             self._talks_over = ""
+        if item_id in self._unwritten:
+            self._unwritten[item_id] = self._latest_sound(now)
+        self._sound_ended = now
         if item_id in self._interruption:
             self._interruption.ended(item_id, now, echo=self._sounds_like_echo(now) is True)
             self._responses.caller_paused()
@@ -121,8 +128,7 @@ class Floor:
         return [*cancel, *self._forget(item_id, now)]
 
     def has_words(self, item_id: str, text: str) -> None:
-        if self._unwritten is not None and self._unwritten[0] == item_id:
-            self._unwritten = None
+        self._unwritten.pop(item_id, None)
         if item_id in self._interruption:
             # Who says "no" at the end of "yes or no" is answering, if this line is not known for its echoes.
             may_be_echo = self._echo_seen or not self._interruption.near_the_end
@@ -162,17 +168,31 @@ class Floor:
     def answered(self) -> None:
         """The model has answered: whatever the caller said before, it has heard."""
         if not self._responses.caller_speaks:
-            self._unwritten = None
+            self._unwritten.clear()
 
     def take_unheard(self, now: float) -> list[str]:
         """The session is gone, and what the caller was saying, or had just said, is not written down: the frames of it,
         as far as they are here, for the next session to hear. Its item is forgotten; it will get another."""
-        if self._unwritten is None:
+        if not self._unwritten:
             return []
-        (item_id, began), self._unwritten = self._unwritten, None
-        self._transcript.forget(item_id, now)
-        frames = int((now - began + BEFORE_SPEECH_SECONDS) / FRAME_SECONDS)
-        return list(self.caller_audio)[-frames:]
+        frames = self._frames(now - self._unwritten_since + BEFORE_SPEECH_SECONDS)
+        if len(frames) == KEPT_FRAMES:  # too long ago to be kept in one piece: without the silence between, and since
+            frames = [frame for sound in self._unwritten.values() for frame in sound]
+            if self._responses.caller_speaks:
+                frames += self._latest_sound(now)
+        for item_id in self._unwritten:
+            self._transcript.forget(item_id, now)
+        self._unwritten.clear()
+        return frames[-KEPT_FRAMES:]
+
+    def _latest_sound(self, now: float) -> list[str]:
+        """The frames of it up to now, without those of the sound before."""
+        return self._frames(now - max(self._sound_began - BEFORE_SPEECH_SECONDS, self._sound_ended))
+
+    def _frames(self, seconds: float) -> list[str]:
+        """The caller's latest."""
+        frames = round(seconds / FRAME_SECONDS)
+        return list(self.caller_audio)[-frames:] if frames else []
 
     def set_deadlines(self) -> None:
         self._deadlines.set(Deadline.DOUBT, self._interruption.deadline())
@@ -237,8 +257,7 @@ class Floor:
         return [TruncateItem(item.item_id, min(item.heard_ms, item.received_ms))]
 
     def _forget(self, item_id: str, now: float) -> list[Command]:
-        if self._unwritten is not None and self._unwritten[0] == item_id:
-            self._unwritten = None
+        self._unwritten.pop(item_id, None)
         self._transcript.forget(item_id, now)
         return [DropItem(item_id)]
 

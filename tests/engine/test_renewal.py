@@ -291,6 +291,23 @@ class WordsOfALostSession(SimpleTestCase):
         self.assertNotIn(commands.Respond(), done)
         self.assertIn(driver.call._counters["frames_again"], (79, 80))  # 600 ms, and 50 frames
 
+    def test_what_was_said_long_ago_and_has_no_answer_is_heard_again_without_the_silence_since(self) -> None:
+        driver = talking()
+        self.frames(driver, 100, 0)
+        driver.caller_starts()
+        one = self.frames(driver, 40, 100)
+        driver.caller_stops()
+        between = self.frames(driver, 10, 140)
+        driver.caller_starts()
+        other = self.frames(driver, 40, 150)
+        driver.caller_stops()
+        for _ in range(4):
+            self.frames(driver, 50, 190)
+        driver.model_is_lost()
+        again = self.forwarded(driver.model_is_ready())
+        self.assertEqual(again[-90:], one + between + other)
+        self.assertLessEqual(len(again), 200)
+
     def test_and_it_is_answered_when_that_one_says_so_and_makes_one_turn(self) -> None:
         driver = talking()
         driver.caller_starts()

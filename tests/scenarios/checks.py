@@ -22,6 +22,17 @@ def heard_whole(clip: str) -> Check:
     return check
 
 
+def heard_once(clip: str) -> Check:
+    """One sentence of these words was heard to its end; another never left the model."""
+
+    def check(evidence: Evidence) -> list[str]:
+        shares = [one.heard_bytes / max(1, len(one.audio)) for one in evidence.heard if words(clip) in one.text]
+        wrong = sorted(shares) != [0.0, 1.0]
+        return [f"of {clip} was heard: {', '.join(f'{share:.0%}' for share in shares) or 'nothing'}"] if wrong else []
+
+    return check
+
+
 def answered(asked: str, answer: str) -> Check:
     """There is a turn with this question and this answer, whatever else was said."""
 
