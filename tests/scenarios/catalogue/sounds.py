@@ -67,11 +67,19 @@ SCENARIOS = [
         (Listen(), Say("mhm"), Listen(), HangUp()),
         Expect((GREETING, Turn("mhm", "unclear"))),
     ),
+    # Its words, of which there are none, take 100 to 400 ms; the answer begins after 150 ms, or later.
     Scenario(
-        "a cough while nobody speaks is not answered",
+        "a cough while nobody speaks is not answered by a model that is slower than its words",
         "3",
         (Listen(), Say("cough"), Wait(2500), Say("ask-hours"), Listen(), HangUp()),
         Expect((GREETING, HOURS), longest_silence_ms=4500, checks=(checks.never_said("unclear"),)),
+        model={"faults": ["slow-first-audio:800@1"]},
+    ),
+    Scenario(
+        "a cough while nobody speaks that is answered sooner costs a sentence, and no question",
+        "3",
+        (Listen(), Say("cough"), Wait(2500), Say("ask-hours"), Listen(), HangUp()),
+        Expect(longest_silence_ms=4500, truncations=1, interruptions=1, checks=(checks.heard_whole("hours"),)),
     ),
     echoed("echo of the agent's own voice", 12, 150),
     echoed("a loud and late echo", 6, 250),
