@@ -36,6 +36,7 @@ from media.engine.commands import (
     OpenModel,
     PlayAudio,
     RecallConversation,
+    ReplaceItem,
     Respond,
     RunTool,
     SaveTurn,
@@ -243,7 +244,9 @@ class CallBridge:
         match command:
             case ForwardAudio() | Say() | RecallConversation() | Respond() | CancelResponse() | TruncateItem():
                 self._model_outbox.put(command)
-            case SendToolResult() | SendUserText() | SendNote() | DropItem() | CommitAudio() | CloseModel():
+            case SendToolResult() | SendUserText() | SendNote() | ReplaceItem() | DropItem():
+                self._model_outbox.put(command)
+            case CommitAudio() | CloseModel():
                 self._model_outbox.put(command)
             case OpenModel():
                 if command.replace:

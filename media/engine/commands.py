@@ -66,6 +66,15 @@ class SendNote:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplaceItem:
+    """What the model has as text was not said to its end: put `text` in its place, under another name."""
+
+    item_id: str
+    new_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class DropItem:
     """That was nobody's words (a cough, an echo): forget it."""
 
@@ -177,6 +186,7 @@ ModelCommand = (
     | SendToolResult
     | SendUserText
     | SendNote
+    | ReplaceItem
     | DropItem
     | CommitAudio
     | CloseModel

@@ -3,7 +3,7 @@
 from base64 import b64decode
 from collections import Counter, deque
 
-from media.engine.commands import CancelResponse, ClearPlayback, Command, DropItem, TruncateItem
+from media.engine.commands import CancelResponse, ClearPlayback, Command, DropItem, ReplaceItem, TruncateItem
 from media.engine.config import CallConfig
 from media.engine.deadlines import Deadline, Deadlines
 from media.engine.echo import LONGEST_FRAMES, is_echo
@@ -249,12 +249,25 @@ class Floor:
         return commands
 
     def _truncate(self, item: SpokenItem) -> list[Command]:
-        if not item.response_id or item.item_id in self._of_sessions_before:
-            return []  # the model has it as text
-        self._responses.cut(item.response_id)
+        has_text = not item.response_id or item.item_id in self._of_sessions_before
+        if not has_text:
+            self._responses.cut(item.response_id)
         if not self._traits.needs_truncate or not item.received:
             return []
+        if has_text:
+            return self._replace(item)
         return [TruncateItem(item.item_id, min(item.heard_ms, item.received_ms))]
+
+    def _replace(self, item: SpokenItem) -> list[Command]:
+        """The model has it as text, which is not truncated but written anew."""
+        text = self._transcript.text_heard(item)
+        if text is None:
+            return []  # a tone: the model never had it
+        if not text:
+            return [DropItem(item.item_id)]
+        new_id = f"{item.item_id}_cut"
+        self._transcript.replaced(new_id, item.item_id)
+        return [ReplaceItem(item.item_id, new_id, text)]
 
     def _forget(self, item_id: str, now: float) -> list[Command]:
         self._unwritten.pop(item_id, None)

@@ -53,6 +53,7 @@ class Transcript:
         self._grace_seconds = grace_seconds
         self._silence_seconds = silence_seconds
         self._forgotten: set[str] = set()
+        self._other_names: dict[str, str] = {}  # the model's for our items
         self._first_index = first_index
         self._items: dict[str, _Item] = {}
         self._order: list[_Item] = []  # as `_in_order` found it; empty: to be found anew
@@ -65,6 +66,9 @@ class Transcript:
 
     def item_added(self, item_id: str, role: str, previous: str | None, text: str, now: float) -> None:
         """An item took its place in the conversation. `previous` None: at the end, or where it is already."""
+        if item_id in self._other_names:
+            return
+        previous = self._other_names.get(previous, previous) if previous is not None else None
         item = self._item(item_id, role, now)
         if text and item.role == "user":
             self.caller_said(item_id, text, now)
@@ -119,6 +123,17 @@ class Transcript:
         for item_id in self._speech_started.keys() | self._speech_stopped.keys():
             if item_id not in self._items:
                 self.forget(item_id, now)
+
+    def replaced(self, new_id: str, item_id: str) -> None:
+        """The model knows the item by another name from now on: what follows that, follows the item."""
+        self._other_names[new_id] = item_id
+
+    def text_heard(self, audio: SpokenItem) -> str | None:
+        """Of the words of an item the part that the caller heard; None: it had no words."""
+        item = self._items.get(audio.item_id)
+        if item is None or not item.text.strip():
+            return None
+        return heard_part(item.text, audio.heard_ms, audio.received_ms).strip()
 
     def past(self, spoken: Mapping[str, SpokenItem]) -> Iterator[PastItem]:
         """What was said until now, for a session that has not heard it; of what was cut only the part that was heard.

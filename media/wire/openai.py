@@ -351,6 +351,12 @@ def _client_events(command: commands.ModelCommand) -> list[_Append] | list[dict[
             return [_item(type="message", role="user", content=[{"type": "input_text", "text": command.text}])]
         case commands.SendNote():
             return [_item(type="message", role="system", content=[{"type": "input_text", "text": command.text}])]
+        case commands.ReplaceItem():
+            item = _past_item(PastItem(command.new_id, "assistant", command.text))
+            return [
+                {**item, "previous_item_id": command.item_id},
+                {"type": "conversation.item.delete", "item_id": command.item_id},
+            ]
         case commands.DropItem():
             return [{"type": "conversation.item.delete", "item_id": command.item_id}]
         case commands.CommitAudio():

@@ -2,7 +2,7 @@
 
 from django.test import SimpleTestCase
 
-from media.engine import commands
+from media.engine import commands, events
 from media.engine.config import Clip, PastItem
 from media.engine.states import CallState
 from tests.engine.driver import CallDriver, sound, talking
@@ -37,6 +37,36 @@ class AGreetingOfOurOwn(SimpleTestCase):
         self.assertEqual(driver.all(commands.TruncateItem), [])
         turn = driver.end().turns[0]
         self.assertEqual((turn.heard_ms, turn.heard_text, turn.interrupted), (1000, "Thank you", True))
+
+    def test_what_was_heard_of_it_takes_its_place_in_the_conversation(self) -> None:
+        driver = CallDriver(clips={"greeting": GREETING}).connect()
+        driver.advance(1)
+        done = driver.caller_says("Are you open?", 0.5)
+        self.assertIn(commands.ReplaceItem("own_0_1", "own_0_1_cut", "Thank you"), done)
+        driver.send(events.ItemAdded("own_0_1_cut", "assistant", "own_0_1", ""))  # nothing new was said
+        driver.agent_says("We are.", 500)
+        driver.advance(2)
+        turns = driver.end().turns
+        self.assertEqual([turn.bot_reply for turn in turns], ["Thank you for calling.", "We are."])
+
+    def test_who_is_still_speaking_then_follows_it_under_its_new_name(self) -> None:
+        driver = CallDriver(clips={"greeting": GREETING}).connect()
+        driver.advance(1)
+        driver.caller_starts()
+        driver.advance(2)
+        self.assertEqual(len(driver.all(commands.ReplaceItem)), 1)
+        driver.item_added("own_0_1_cut", "assistant")
+        driver.caller_stops()
+        driver.transcribed("Are you open?")
+        driver.agent_says("We are.", 500)
+        driver.advance(2)
+        said = [(turn.user_text, turn.bot_reply) for turn in driver.end().turns]
+        self.assertEqual(said, [("", "Thank you for calling."), ("Are you open?", "We are.")])
+
+    def test_one_of_which_nothing_was_heard_is_taken_out(self) -> None:
+        driver = CallDriver(clips={"greeting": GREETING}).connect()
+        driver.caller_says("Are you open?", 0.5)
+        self.assertEqual(driver.all(commands.DropItem), [commands.DropItem("own_0_1")])
 
     def test_it_is_not_said_again_to_a_caller_whose_first_answer_is_lost_with_a_session(self) -> None:
         driver = CallDriver(clips={"greeting": GREETING}).connect()

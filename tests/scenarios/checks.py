@@ -100,6 +100,19 @@ def clip_in_record(key: str) -> Check:
     return check
 
 
+def model_knows_what_was_heard(key: str) -> Check:
+    """Of a clip that was cut the model has, in the end, the beginning of its words, and not all of them."""
+
+    def check(evidence: Evidence) -> list[str]:
+        gone = {fact["item_id"] for fact in evidence.of("deleted")}
+        whole = words(key)
+        has = [fact["text"] for fact in evidence.of("written") if fact["item_id"] not in gone]
+        parts = [text for text in has if text and whole.startswith(text)]
+        return [] if parts and whole not in parts else [f"of {key} the model has {has}"]
+
+    return check
+
+
 def played(key: str, times: int) -> Check:
     def check(evidence: Evidence) -> list[str]:
         number = evidence.played(key)

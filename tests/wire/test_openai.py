@@ -243,6 +243,19 @@ class ToTheModel(SimpleTestCase):
                 },
             }
         ],
+        commands.ReplaceItem("own_0_1", "own_0_1_cut", "Thank you"): [
+            {
+                "type": "conversation.item.create",
+                "previous_item_id": "own_0_1",
+                "item": {
+                    "id": "own_0_1_cut",
+                    "type": "message",
+                    "role": "assistant",
+                    "content": [{"type": "output_text", "text": "Thank you"}],
+                },
+            },
+            {"type": "conversation.item.delete", "item_id": "own_0_1"},
+        ],
         commands.DropItem("u1"): [{"type": "conversation.item.delete", "item_id": "u1"}],
         commands.CommitAudio(): [{"type": "input_audio_buffer.commit"}],
         commands.CloseModel(): [],

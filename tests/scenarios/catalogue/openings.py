@@ -77,6 +77,7 @@ SCENARIOS = [
             checks=(
                 checks.clip_heard("greeting", at_least_ms=1400, at_most_ms=2600),
                 checks.clip_in_record("greeting"),
+                checks.model_knows_what_was_heard("greeting"),
             ),
         ),
     ),
