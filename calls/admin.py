@@ -331,7 +331,7 @@ class DeadLetterAdmin(TenantAdmin, ReadOnly):
 
 @admin.register(WebProcess)
 class WebProcessAdmin(ReadOnly):
-    list_display = ["host", "pid", "live_calls", "started_at", "seen_at"]
+    list_display = ["host", "pid", "live_calls", "loop_late_ms", "started_at", "seen_at"]
 
 
 @admin.register(SuspectCall)

@@ -111,6 +111,11 @@ class Admission:
             self._late.append((now, seconds))
             self._forget_lateness(now)
 
+    def lateness(self, now: float) -> float:
+        """How late the event loop is, in seconds: what callers are turned away by. Zero when nobody has told."""
+        with self._lock:
+            return self._lateness(now)
+
     def close(self, reason: str) -> None:
         """Admit nobody from now on."""
         with self._lock:
@@ -119,7 +124,7 @@ class Admission:
     def _process_refusal(self, call_sid: str, now: float) -> str:
         if self._is_full(call_sid, now):
             return PROCESS_FULL
-        if self._is_late(now):
+        if self._lateness(now) > self._late_seconds:
             return LOOP_LATE
         return JOURNAL_SICK if self._journal_reason() else ""
 
@@ -129,10 +134,10 @@ class Admission:
         others = len((self._admitted.keys() | self._open.keys()) - {call_sid})
         return 0 < self._max_calls <= others
 
-    def _is_late(self, now: float) -> bool:
-        """By the median: one long collection of garbage is not a loop that cannot keep up."""
+    def _lateness(self, now: float) -> float:
+        """The median: one long collection of garbage is not a loop that cannot keep up."""
         self._forget_lateness(now)
-        return bool(self._late) and statistics.median(late for _, late in self._late) > self._late_seconds
+        return statistics.median(late for _, late in self._late) if self._late else 0.0
 
     def _forget_lateness(self, now: float) -> None:
         while self._late and self._late[0][0] < now - LATE_WINDOW_SECONDS:

@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from datetime import datetime
 
@@ -18,6 +19,7 @@ from django.db import connection
 from django.utils import timezone
 
 from calls import live_calls
+from calls.admission import get_admission
 from calls.boot import boot_id
 from calls.models import WebProcess
 from calls.publishing import BrokerUnwell, Publisher
@@ -40,18 +42,22 @@ def database_now() -> datetime:
     return now
 
 
-def beat(now: datetime, live: int, boot: str = "") -> None:
+def beat(now: datetime, live: int, boot: str = "", *, loop_late_ms: int | None = None) -> None:
     """This process (or the one of that boot id) lives, and carries `live` calls. Raise django.db.Error."""
     row = WebProcess(
         boot_id=boot or boot_id(),
         host=socket.gethostname()[:255],
         pid=os.getpid(),
         live_calls=live,
+        loop_late_ms=loop_late_ms,
         started_at=now,
         seen_at=now,
     )
     WebProcess.objects.bulk_create(
-        [row], update_conflicts=True, unique_fields=["boot_id"], update_fields=["live_calls", "seen_at"]
+        [row],
+        update_conflicts=True,
+        unique_fields=["boot_id"],
+        update_fields=["live_calls", "loop_late_ms", "seen_at"],
     )
 
 
@@ -87,7 +93,8 @@ class Heart:
 
     def _beat(self) -> None:
         if not self._stopping.is_set():
-            beat(database_now(), live_calls.count())
+            late = round(get_admission().lateness(time.monotonic()) * 1000)
+            beat(database_now(), live_calls.count(), loop_late_ms=late)
 
     def _within(self, work: Callable[[], None], seconds: float) -> bool:
         try:

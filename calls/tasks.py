@@ -97,8 +97,13 @@ class FactTask(Task):  # type: ignore[misc]
         return super().apply_async(args, kwargs, **options)
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
-        """Let the stored result say which queue the task came by; django-celery-results keeps `meta`."""
-        self.request.meta = {"queue": (self.request.delivery_info or {}).get("routing_key", "")}
+        """Let the stored result say which queue the task came by, when it was sent (time.time) and how often it was
+        tried in vain; django-celery-results keeps `meta`."""
+        self.request.meta = {
+            "queue": (self.request.delivery_info or {}).get("routing_key", ""),
+            "sent_at": getattr(self.request, "sent_at", None),
+            "retries": self.request.retries,
+        }
 
 
 def _task(name: str, *, queue: str) -> Callable[[Callable[..., str]], FactTask]:

@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from businesses.tenancy import TenantAdmin
 
 # What an operator opens, in this order; everything else follows.
-_FIRST_APPS = ["calls", "businesses"]
+_FIRST_APPS = ["calls", "businesses", "console"]
 _FIRST_MODELS = ["CallLog", "CallMessage", "PhoneNumber", "Agent", "Business"]
 
 

@@ -1,13 +1,15 @@
 """The Celery application: `celery -A voiceagent worker -Q high,default`."""
 
 import os
+import time
 from typing import Any
 
 from celery import Celery
-from celery.signals import beat_init, celeryd_init, setup_logging, worker_init, worker_ready
+from celery.signals import beat_init, before_task_publish, celeryd_init, setup_logging, worker_init, worker_ready
 
 from voiceagent import logs, valkey
 from voiceagent.redelivery import Redelivery
+from voiceagent.worker_heart import WorkerHeart
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "voiceagent.settings")
 
@@ -15,12 +17,22 @@ app = Celery("voiceagent")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 app.steps["consumer"].add(Redelivery)
+app.steps["consumer"].add(WorkerHeart)
 
 # A worker or beat typed alone, without REDIS_URL, brings its own broker.
 celeryd_init.connect(valkey.keep_running)
 beat_init.connect(valkey.keep_running)
 
 setup_logging.connect(logs.configure_worker)
+
+
+def say_when(headers: dict[str, Any] | None = None, **_signal: object) -> None:
+    """Let a message say when it was handed to the broker first: a retry keeps the headers of the try before."""
+    if headers is not None:
+        headers.setdefault("sent_at", time.time())
+
+
+before_task_publish.connect(say_when)
 
 
 def replay_journal(**_signal: object) -> None:

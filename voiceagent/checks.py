@@ -176,6 +176,16 @@ def check_sound(dead_air: Sequence[float], ahead: float) -> Iterable[CheckMessag
         )
 
 
+def check_metrics_token(token: str) -> Iterable[CheckMessage]:
+    """/metrics is open to whoever guesses it."""
+    if token and (len(token) < 24 or len(set(token)) < 8):
+        yield Error(
+            "METRICS_TOKEN is too short or too simple: /metrics could be read by guessing it.",
+            hint="Make one: openssl rand -hex 32. Or leave it unset: then there is no /metrics.",
+            id="voiceagent.E016",
+        )
+
+
 def check_debug(debug: bool, *, is_public: bool) -> Iterable[CheckMessage]:
     if debug and is_public:
         yield Error(
@@ -285,6 +295,7 @@ def check_settings(**_kwargs: Any) -> list[CheckMessage]:
             settings.HTTP_TOOL_HOSTS, allow_local=settings.HTTP_TOOLS_ALLOW_LOCAL, is_public=settings.IS_PUBLIC
         ),
         *check_sound(settings.DEAD_AIR_SECONDS, settings.AUDIO_AHEAD_SECONDS),
+        *check_metrics_token(settings.METRICS_TOKEN),
         *check_debug(settings.DEBUG, is_public=settings.IS_PUBLIC),
         *check_redelivery(
             settings.CELERY_BROKER_TRANSPORT_OPTIONS["visibility_timeout"],

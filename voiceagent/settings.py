@@ -105,6 +105,7 @@ INSTALLED_APPS = [
     "businesses",
     "calls",
     "media",
+    "console",
 ]
 
 MIDDLEWARE = [
@@ -215,6 +216,10 @@ JOURNAL_MAX_BYTES = env.int("JOURNAL_MAX_BYTES", default=256 * 1024 * 1024)
 # One call costs about 10 ms of CPU a second: a hundred fill one core. 0: no limit.
 MAX_CALLS_PER_PROCESS = env.int("MAX_CALLS_PER_PROCESS", default=100)
 LOOP_LATE_MS = env.int("LOOP_LATE_MS", default=250)
+
+# --- Watching (docs/jobs.md) ---------------------------------------------------------------------------------
+# /metrics is there for whoever sends it as a bearer token; without it the address does not exist.
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 
 # --- Stopping (media/draining.py): how long a web process lets its calls go on before it hands them over ------
 DRAIN_SECONDS = max(0, env.int("DRAIN_SECONDS", default=900))

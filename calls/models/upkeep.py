@@ -34,6 +34,9 @@ class WebProcess(models.Model):
     host = models.CharField(max_length=255)
     pid = models.PositiveIntegerField()
     live_calls = models.PositiveIntegerField(default=0)
+    loop_late_ms = models.PositiveIntegerField(
+        "event loop late", null=True, blank=True, help_text="In milliseconds, at the last beat."
+    )
     started_at = models.DateTimeField()
     seen_at = models.DateTimeField()
 

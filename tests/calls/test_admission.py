@@ -110,6 +110,13 @@ class LateLoopTest(AdmissionTest):
         now = self.late(admission, *([0.0] * 4 + [0.3] * 6))
         self.assertEqual(admission.admit(sid(1), HARBOR, now), "loop_late")
 
+    def test_how_late_it_is_can_be_asked_and_is_forgotten(self) -> None:
+        admission = self.admission()
+        self.assertEqual(admission.lateness(NOON), 0.0)
+        now = self.late(admission, *([0.0] * 4 + [0.3] * 6))
+        self.assertEqual(admission.lateness(now), 0.3)
+        self.assertEqual(admission.lateness(now + 3), 0.0)
+
     def test_single_long_pauses_do_not_count(self) -> None:
         admission = self.admission()
         now = self.late(admission, *([0.0] * 6 + [3.0] * 4))

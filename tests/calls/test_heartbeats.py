@@ -13,6 +13,7 @@ from django.db import OperationalError, connections
 from django.test import SimpleTestCase, TestCase, TransactionTestCase
 
 from calls import boot, heartbeats, live_calls
+from calls.admission import Admission
 from calls.models import WebProcess
 from calls.publishing import BrokerUnwell
 from voiceagent.celery import app
@@ -54,6 +55,15 @@ class BeatTest(TestCase):
         heartbeats.leave()
         self.assertEqual(WebProcess.objects.get().boot_id, "another")
 
+    def test_a_beat_says_how_late_the_event_loop_is_as_admission_sees_it(self) -> None:
+        late = Admission(max_calls=0, late_seconds=1, journal_reason=lambda: "")
+        late.loop_was_late(0.04, time.monotonic())
+        with mock.patch.object(heartbeats, "get_admission", return_value=late):
+            heartbeats.Heart(publisher=Publisher())._beat()  # type: ignore[arg-type]
+        self.assertEqual(WebProcess.objects.get().loop_late_ms, 40)
+        heartbeats.beat(NOW, 0, loop_late_ms=3)
+        self.assertEqual(WebProcess.objects.get().loop_late_ms, 3)
+
     def test_the_databases_clock_is_near_ours_and_aware(self) -> None:
         self.assertLess(abs(heartbeats.database_now() - datetime.now(UTC)), timedelta(minutes=1))
 
@@ -94,7 +104,7 @@ class HeartTest(TransactionTestCase):
         failures: list[Callable[[], None]] = [self.away, lambda: self.hang(released)]
         beats: list[float] = []
 
-        def beat(*args: Any) -> None:
+        def beat(*args: Any, **options: Any) -> None:
             beats.append(time.monotonic())
             if failures:
                 failures.pop(0)()

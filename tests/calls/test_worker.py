@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -21,6 +22,7 @@ from django.conf import settings
 from kombu import Connection
 
 from calls import tasks
+from console import broker
 from tests.calls.support import CALL_SID, CALLER, a_turn
 from tests.calls.valkey import Valkey
 from voiceagent.celery import app
@@ -135,6 +137,7 @@ class WorkerTest(unittest.TestCase):
             "retried": self.publish(save, kwargs=self.turn(9)),
             "revoked": self.publish(save, kwargs=self.turn(7), countdown=4),
         }
+        published_at = time.time()
         # An app of its own: a control command goes to its app's broker, whatever connection it is given.
         with Celery("operator", broker=self.valkey.broker_url) as operator:
             operator.control.revoke(ids["revoked"])
@@ -147,6 +150,7 @@ class WorkerTest(unittest.TestCase):
         self.until("the events", lambda: "task-revoked" in {event["type"] for event in self.events})
         self.assert_nothing_spoken()
         self.assert_the_results_are_useful(ids)
+        self.assert_a_retry_remembers_when_it_was_sent(ids["retried"], published_at)
         indexes = self.database("SELECT turn_index FROM calls_conversationturn ORDER BY turn_index")
         self.assertEqual(indexes, [(0,), (3,), (9,)])
 
@@ -178,6 +182,19 @@ class WorkerTest(unittest.TestCase):
         self.assertIn('"queue": "default"', meta)
         self.assertIn("IntegrityError at", rows[ids["failed"]][2])
         self.assertIn("refused", rows[ids["refused"]][2])
+
+    def assert_a_retry_remembers_when_it_was_sent(self, task_id: str, published_at: float) -> None:
+        rows = self.database("SELECT meta FROM django_celery_results_taskresult WHERE task_id = ?", task_id)
+        meta = json.loads(rows[0][0])
+        self.assertGreaterEqual(meta["retries"], 1)
+        self.assertLess(published_at - 10, meta["sent_at"])
+        self.assertLess(meta["sent_at"], published_at)
+
+    def test_the_worker_says_that_it_lives_and_which_queues_it_takes_from(self) -> None:
+        def workers() -> dict[str, int]:
+            return dict(broker.ask(["high", "default"], self.valkey.url).workers)
+
+        self.until("its beat", lambda: workers() == {"high": 1, "default": 1})
 
     def test_a_pickle_or_an_unknown_task_in_the_queue_is_not_run_and_not_shown(self) -> None:
         with Connection(self.valkey.broker_url) as connection:

@@ -64,6 +64,11 @@ class CheckTests(SimpleTestCase):
         self.assertEqual(ids(checks.check_debug(True, is_public=True)), ["E006"])
         self.assertEqual(ids(checks.check_debug(True, is_public=False)), [])
 
+    def test_a_token_for_metrics_that_could_be_guessed_is_refused(self) -> None:
+        for token, expected in (("", []), ("secret", ["E016"]), ("x" * 64, ["E016"]), ("0123456789abcdef" * 2, [])):
+            with self.subTest(token):
+                self.assertEqual(ids(checks.check_metrics_token(token)), expected)
+
     def test_every_entry_of_the_hosts_of_tools_allows_some_host(self) -> None:
         for entry, expected in {
             "api.example.com": [],
