@@ -191,7 +191,7 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
             return
         try:
             await self.send(text_data=text)
-        except Disconnected:
+        except (Disconnected, OSError):  # daphne's way of saying so, and ASGI's
             # Twilio's close is in, but what it said before, `stop` perhaps, still waits in our queue: that, not this,
             # tells how the call ended. The end of the socket follows in the queue.
             self.is_open = False

@@ -25,7 +25,7 @@ from django.db import connection
 
 from businesses import allowed_hosts, encryption
 from calls.threads import BoundedPool
-from voiceagent import prices, servers
+from voiceagent import prices, servers, serving
 
 log = structlog.get_logger(__name__)
 
@@ -186,6 +186,15 @@ def check_metrics_token(token: str) -> Iterable[CheckMessage]:
         )
 
 
+def check_web_server(name: str) -> Iterable[CheckMessage]:
+    if name not in serving.SERVERS:
+        yield Error(
+            f"WEB_SERVER is {name!r}.",
+            hint=f"Set it to {' or '.join(serving.SERVERS)}, or leave it out.",
+            id="voiceagent.E017",
+        )
+
+
 def check_debug(debug: bool, *, is_public: bool) -> Iterable[CheckMessage]:
     if debug and is_public:
         yield Error(
@@ -296,6 +305,7 @@ def check_settings(**_kwargs: Any) -> list[CheckMessage]:
         ),
         *check_sound(settings.DEAD_AIR_SECONDS, settings.AUDIO_AHEAD_SECONDS),
         *check_metrics_token(settings.METRICS_TOKEN),
+        *check_web_server(settings.WEB_SERVER),
         *check_debug(settings.DEBUG, is_public=settings.IS_PUBLIC),
         *check_redelivery(
             settings.CELERY_BROKER_TRANSPORT_OPTIONS["visibility_timeout"],

@@ -221,6 +221,9 @@ LOOP_LATE_MS = env.int("LOOP_LATE_MS", default=250)
 # /metrics is there for whoever sends it as a bearer token; without it the address does not exist.
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 
+# --- Serving (voiceagent/serving): uvicorn with picows, or daphne ---------------------------------------------
+WEB_SERVER = env.str("WEB_SERVER", default="uvicorn")
+
 # --- Stopping (media/draining.py): how long a web process lets its calls go on before it hands them over ------
 DRAIN_SECONDS = max(0, env.int("DRAIN_SECONDS", default=900))
 # Who ends `make run` wants it to end, and nobody else is there to take the calls over.

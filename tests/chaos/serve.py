@@ -17,9 +17,9 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 from voiceagent.management.commands import serve
+from voiceagent.serving import Running
 
 EVERY_SECONDS = 0.01
 NOTED_MS = 5.0
@@ -57,9 +57,9 @@ class Probe:
 
 
 class Command(serve.Command):
-    def _ready(self, server: Any, loop: asyncio.AbstractEventLoop) -> None:
-        super()._ready(server, loop)
-        Probe(loop, Path(os.environ["CHAOS_PROBE"]))
+    def _ready(self, server: Running) -> None:
+        super()._ready(server)
+        Probe(server.loop, Path(os.environ["CHAOS_PROBE"]))
 
 
 def longest(path: Path, since: float, until: float) -> tuple[float, float]:

@@ -1,8 +1,8 @@
-"""Serve HTTP and media streams. Daphne, with a stop that cuts no call and finishes every record.
+"""Serve HTTP and media streams, with a stop that cuts no call and finishes every record.
 
-On its own, daphne kills its applications at SIGTERM within a fraction of a second and not even their `finally` runs
-(reliability 0.4, 1.6). So it gets no signal handlers, and this command stops it when the calls are done
-(media/draining.py).
+On its own, a server ends every call at SIGTERM: daphne within a fraction of a second, and not even a `finally` runs
+(reliability 0.4, 1.6), uvicorn with a close of its own. So neither gets signal handlers, and this command stops it when
+the calls are done (media/draining.py).
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import structlog
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from voiceagent import serving
+
 if TYPE_CHECKING:
     from calls.heartbeats import Heart
 
@@ -29,7 +31,6 @@ ANSWERS_SECONDS = 3.0  # no answer takes longer to make
 RECORDER_SECONDS = 3.0
 HEART_SECONDS = 2.0
 JOURNAL_SECONDS = 0.5
-MAX_MESSAGE_BYTES = 64 * 1024  # the same for every websocket here; a media frame has about 400
 
 
 class Command(BaseCommand):
@@ -43,39 +44,29 @@ class Command(BaseCommand):
         from voiceagent import checks
 
         checks.before_start()
-        # Imported here: loading them installs an event loop and takes a second, which other commands need not pay.
-        from daphne.endpoints import build_endpoint_description_strings
-        from daphne.server import Server, twisted_loop
+        from voiceagent.asgi import application  # here: it takes a second, which other commands need not pay
 
-        from voiceagent.asgi import application
+        try:
+            serving.run(settings.WEB_SERVER, application, host, port, self._ready)
+        except serving.CannotListen:
+            message = f"Cannot listen on {host}:{port}: the port is in use, or the address is not ours."
+            raise CommandError(message) from None
 
-        server: Any = Server(
-            application,
-            endpoints=build_endpoint_description_strings(host=host, port=port),
-            signal_handlers=False,
-            websocket_max_message_size=MAX_MESSAGE_BYTES,
-            websocket_max_frame_size=MAX_MESSAGE_BYTES,
-            ready_callable=lambda: self._ready(server, twisted_loop),
-        )
-        server.run()
-        if server.abort_start:
-            raise CommandError(f"Cannot listen on {host}:{port}: the port is in use, or the address is not ours.")
-
-    def _ready(self, server: Any, loop: asyncio.AbstractEventLoop) -> None:
+    def _ready(self, server: serving.Running) -> None:
         from calls.admission import get_admission
         from calls.heartbeats import Heart
         from voiceagent.pulse import Pulse
 
         heart = Heart()
         heart.start()
-        Pulse(loop, get_admission().loop_was_late)
-        stopping = Stopping(server, loop, heart)
+        Pulse(server.loop, get_admission().loop_was_late)
+        stopping = Stopping(server, heart)
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopping.begin)
+            server.loop.add_signal_handler(number, stopping.begin)
         # What exists now lives as long as the process; collections need not walk over it in the middle of a call.
         gc.collect()
         gc.freeze()
-        for host, port in server.listening_addresses:
+        for host, port in server.addresses():
             self.stdout.write(f"Listening on http://{host}:{port}")
         self.stdout.flush()
 
@@ -84,9 +75,9 @@ class Stopping:
     """How this server stops. First signal: calls go on for a while and elsewhere, records are handed over, exit code 0.
     Second signal: now, as if killed; others go on with its calls and its journals."""
 
-    def __init__(self, server: Any, loop: asyncio.AbstractEventLoop, heart: Heart) -> None:
+    def __init__(self, server: serving.Running, heart: Heart) -> None:
         self._server = server
-        self._loop = loop
+        self._loop = server.loop
         self._heart = heart
         self._began_at = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -118,9 +109,7 @@ class Stopping:
 
     async def _finish_answers(self) -> None:
         """Requests that came in already get their answer: the carrier drops a call whose webhook gives none."""
-        running = [details.get("application_instance") for details in self._server.connections.values()]
-        waiting = {answer for answer in running if answer is not None and not answer.done()}
-        if waiting:
+        if waiting := self._server.answers():
             await asyncio.wait(waiting, timeout=ANSWERS_SECONDS)
 
     def _leave_now(self) -> None:
