@@ -33,6 +33,7 @@ from media.engine.commands import (
     DropItem,
     FinishCall,
     ForwardAudio,
+    ModelCommand,
     OpenModel,
     PlayAudio,
     RecallConversation,
@@ -74,9 +75,12 @@ NEVER_STARTED_CLOSE = 4008  # see media.consumers
 
 
 class CarrierSocket(Protocol):
-    """The carrier's end, as the consumer gives it. Both calls are harmless on a socket that is gone."""
+    """The carrier's end, as the consumer gives it. Every call is harmless on a socket that is gone. Texts are UTF-8."""
 
-    async def send_text(self, text: str) -> None: ...
+    def send_now(self, text: bytes) -> bool:
+        """Send before this returns; False, and nothing is sent, if that cannot be. Then `send_text` is the way."""
+
+    async def send_text(self, text: bytes) -> None: ...
 
     async def close_with(self, code: int) -> None: ...
 
@@ -243,11 +247,11 @@ class CallBridge:
     def _perform(self, command: Command, now: float) -> None:
         match command:
             case ForwardAudio() | Say() | RecallConversation() | Respond() | CancelResponse() | TruncateItem():
-                self._model_outbox.put(command)
+                self._to_model(command)
             case SendToolResult() | SendUserText() | SendNote() | ReplaceItem() | DropItem():
-                self._model_outbox.put(command)
+                self._to_model(command)
             case CommitAudio() | CloseModel():
-                self._model_outbox.put(command)
+                self._to_model(command)
             case OpenModel():
                 if command.replace:
                     self._let_go_of_the_model()
@@ -257,8 +261,7 @@ class CallBridge:
                 self._current, self._fresh = self._fresh, None
                 self._has_model.set()
             case PlayAudio() | SendMark() | ClearPlayback():
-                if not self._carrier_outbox.put(command) and not self._stream_lost:
-                    self._give_up_stream()
+                self._to_carrier(command)
             case CloseStream():
                 self._record.stream_ended(now)
                 # Before the socket closes: the carrier asks at once what comes next, and that depends on it.
@@ -272,6 +275,18 @@ class CallBridge:
                 self._finish(command, now)
             case _:
                 assert_never(command)
+
+    def _to_model(self, command: ModelCommand) -> None:
+        """Usually nothing waits, and what there is to send goes out here: no task in between, a fifth of the cost."""
+        session = self._current
+        if session is None or not self._model_outbox.idle or not session.perform_now(command):
+            self._model_outbox.put(command)
+
+    def _to_carrier(self, command: PlayAudio | SendMark | ClearPlayback) -> None:
+        if self._carrier_outbox.idle and self._carrier.send_now(wire.encode(command, self._stream_sid)):
+            return
+        if not self._carrier_outbox.put(command) and not self._stream_lost:
+            self._give_up_stream()
 
     def _finish(self, end: FinishCall, now: float) -> None:
         live_calls.note_ended(self.call_sid, end.ended_reason, self._record.stream_number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -21,7 +22,7 @@ from calls.recorder import get_recorder
 from calls.stream_tickets import Ticket, TicketRefused, read_ticket, read_token
 from media import live
 from media.bridge import CallBridge, call_config
-from media.engine.events import CarrierClosed
+from media.engine.events import CallerAudio, CarrierClosed
 from media.realtime import get_model
 from media.record import Caller, CallRecord
 from media.wire import twilio as wire
@@ -58,6 +59,7 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
     started = False
     malformed = 0
     is_open = False
+    write: Callable[[bytes], bool] | None = None  # voiceagent.serving.websockets gives one, other servers do not
 
     async def __call__(self, scope: Any, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         self.scope, self.base_send = scope, send
@@ -93,6 +95,10 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
         self.bridge = self._make_bridge(agent, past)
         self.bridge.begin()
         await self.accept()
+        extensions: dict[str, Any] = self.scope.get("extensions") or {}
+        if direct := extensions.get("voiceagent.direct"):
+            self.write = direct["write"]
+            direct["read"](self._take)
         return True
 
     async def _authorise(self) -> AgentSnapshot:
@@ -158,6 +164,19 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
             self.bridge.feed(message)
         return None
 
+    def _take(self, text: str) -> bool:
+        """The caller's audio, before it goes the way of all messages; False: it is to go that way."""
+        if not (self.started and self.is_open and self.bridge is not None) or len(text) > MAX_MESSAGE_CHARS:
+            return False
+        try:
+            message = wire.decode(text)
+        except wire.WireError:
+            return False
+        if not isinstance(message, CallerAudio):
+            return False
+        self.bridge.feed(message)
+        return True
+
     def _start(self, start: wire.Start) -> int | None:
         assert self.bridge is not None
         try:
@@ -186,11 +205,14 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
 
     # --- What the bridge sends -----------------------------------------------------------------------------
 
-    async def send_text(self, text: str) -> None:
+    def send_now(self, text: bytes) -> bool:
+        return self.is_open and self.write is not None and self.write(text)
+
+    async def send_text(self, text: bytes) -> None:
         if not self.is_open:
             return
         try:
-            await self.send(text_data=text)
+            await self.send(text_data=text.decode())
         except (Disconnected, OSError):  # daphne's way of saying so, and ASGI's
             # Twilio's close is in, but what it said before, `stop` perhaps, still waits in our queue: that, not this,
             # tells how the call ended. The end of the socket follows in the queue.

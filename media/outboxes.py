@@ -26,6 +26,12 @@ class ModelOutbox:
         self._audio_ms = 0
         self._waiting: deque[ModelCommand] = deque()
         self._filled = asyncio.Event()
+        self._taken = False  # one was taken out, and its sender has not come back for another
+
+    @property
+    def idle(self) -> bool:
+        """Does nothing wait, and is nothing being sent?"""
+        return not (self._waiting or self._taken)
 
     def put(self, command: ModelCommand) -> None:
         if isinstance(command, ForwardAudio):
@@ -36,9 +42,11 @@ class ModelOutbox:
         self._filled.set()
 
     async def get(self) -> ModelCommand:
+        self._taken = False
         while not self._waiting:
             self._filled.clear()
             await self._filled.wait()
+        self._taken = True
         command = self._waiting.popleft()
         if isinstance(command, ForwardAudio):
             self._audio_ms -= audio_ms(command.payload)
@@ -69,6 +77,12 @@ class CarrierOutbox:
         self._max_commands = max_commands
         self._waiting: deque[CarrierCommand] = deque()
         self._filled = asyncio.Event()
+        self._taken = False  # one was taken out, and its sender has not come back for another
+
+    @property
+    def idle(self) -> bool:
+        """Does nothing wait, and is nothing being sent?"""
+        return not (self._waiting or self._taken)
 
     def put(self, command: CarrierCommand) -> bool:
         """Return False, and keep the command out, when the outbox is full. Closing always fits."""
@@ -83,9 +97,11 @@ class CarrierOutbox:
         return True
 
     async def get(self) -> CarrierCommand:
+        self._taken = False
         while not self._waiting:
             self._filled.clear()
             await self._filled.wait()
+        self._taken = True
         return self._waiting.popleft()
 
     def _forget_audio(self) -> None:

@@ -24,6 +24,10 @@ class ModelSession(Protocol):
     def events(self) -> AsyncIterator[list[Event]]:
         """Yield what the model says, a list for each message, until the session is over; the last is ModelClosed."""
 
+    def perform_now(self, command: ModelCommand) -> bool:
+        """Send one command before this returns; False, and nothing is sent, if that cannot be (a slow or a closed
+        socket, a command that takes time): then `perform` is the way."""
+
     async def perform(self, command: ModelCommand) -> None:
         """Send one command. Raise ModelUnavailable when the socket is gone."""
 

@@ -325,9 +325,10 @@ SAY_INSTRUCTIONS = (
 )
 
 
-def encode(command: commands.ModelCommand) -> list[str]:
-    """Write the client events for one command, in order. CloseModel is the socket's business: none."""
-    return [_write(event).decode() for event in _client_events(command)]
+def encode(command: commands.ModelCommand) -> list[bytes]:
+    """Write the client events for one command, in order, each as the UTF-8 of a text frame. CloseModel is the socket's
+    business: none."""
+    return [_write(event) for event in _client_events(command)]
 
 
 def _client_events(command: commands.ModelCommand) -> list[_Append] | list[dict[str, Any]]:
@@ -394,7 +395,7 @@ def session_update(
     transcription_model: str,
     turn_detection: dict[str, Any],
     tools: Sequence[dict[str, Any]],
-) -> str:
+) -> bytes:
     """Write the client event that configures a session for the phone (B2); the model itself is named in the address.
 
     `language`: BCP 47, of which the transcription takes the first part; empty: any. `tools`: as the session names
@@ -415,4 +416,4 @@ def session_update(
         "tools": list(tools),
         "tool_choice": "auto",
     }
-    return _write({"type": "session.update", "session": session}).decode()
+    return _write({"type": "session.update", "session": session})

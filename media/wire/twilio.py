@@ -173,14 +173,14 @@ class _Clear(Struct, tag_field="event", tag="clear", rename="camel"):
 _write = msgspec.json.Encoder().encode
 
 
-def encode(command: PlayAudio | SendMark | ClearPlayback, stream_sid: str) -> str:
-    """Write one text frame (a binary one would be refused: 31950). CloseStream is the socket's business."""
+def encode(command: PlayAudio | SendMark | ClearPlayback, stream_sid: str) -> bytes:
+    """Write the UTF-8 of one text frame; a binary one is refused (31950). CloseStream is the socket's business."""
     match command:
         case PlayAudio():
-            return _write(_Play(stream_sid, _PlayBody(command.audio))).decode()
+            return _write(_Play(stream_sid, _PlayBody(command.audio)))
         case SendMark():
-            return _write(_SetMark(stream_sid, _MarkBody(command.name))).decode()
+            return _write(_SetMark(stream_sid, _MarkBody(command.name)))
         case ClearPlayback():
-            return _write(_Clear(stream_sid)).decode()
+            return _write(_Clear(stream_sid))
         case _:
             assert_never(command)

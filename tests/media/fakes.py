@@ -96,7 +96,10 @@ class ListCarrier:
         self.blocked = False
         self.broken = False
 
-    async def send_text(self, text: str) -> None:
+    def send_now(self, text: bytes) -> bool:
+        return False
+
+    async def send_text(self, text: bytes) -> None:
         if self.broken:
             raise RuntimeError("the socket broke")
         if self.blocked:
@@ -134,6 +137,9 @@ class FakeSession:
             yield said
             if any(isinstance(event, ModelClosed) for event in said):
                 return
+
+    def perform_now(self, command: ModelCommand) -> bool:
+        return False
 
     async def perform(self, command: ModelCommand) -> None:
         if self.blocked:

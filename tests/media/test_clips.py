@@ -128,6 +128,9 @@ class Scripted:
             if any(isinstance(event, ModelClosed) for event in events):
                 return
 
+    def perform_now(self, command: ModelCommand) -> bool:
+        return False
+
     async def perform(self, command: ModelCommand) -> None:
         assert isinstance(command, Say)
         for event in self._answer(command.text):

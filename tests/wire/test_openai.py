@@ -261,8 +261,8 @@ class ToTheModel(SimpleTestCase):
         commands.CloseModel(): [],
     }
 
-    def strict(self, text: str) -> Any:
-        self.assertIsInstance(text, str)
+    def strict(self, text: bytes) -> Any:
+        self.assertIsInstance(text, bytes)
         parsed = json.loads(text)
         event = CLIENT.validate_json(text, strict=True)
         self.assertEqual(unknown_keys(event), [])

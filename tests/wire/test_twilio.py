@@ -99,7 +99,7 @@ class ToTwilio(SimpleTestCase):
     def test_every_command_has_exactly_the_documented_fields(self) -> None:
         for command, message in self.EXPECTED.items():
             text = twilio.encode(command, "MZ1")
-            self.assertIsInstance(text, str)
+            self.assertIsInstance(text, bytes)
             self.assertEqual(json.loads(text), message)
 
     def test_no_command_to_the_carrier_is_forgotten(self) -> None:

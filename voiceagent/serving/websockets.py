@@ -4,8 +4,9 @@ Why our own: a media stream is 50 small messages a second in each direction, and
 uvicorn do for each of them is most of what a call costs (performance 3.1, docs/performance.md). Whoever distrusts it
 sets WEB_SERVER=daphne: nothing else depends on this file.
 
-Beyond ASGI it offers the application one thing, as an extension in the scope: `voiceagent.write`, which writes a text
-at once, from any code that runs on the event loop, without a task in between.
+Beyond ASGI it offers the application an extension, `voiceagent.direct`, for what comes and goes 50 times a second, with
+no task in between: "write" sends the UTF-8 of a text before it returns, or says that it cannot; "read" takes a function
+which is given each text first, as long as the application waits for one, and says whether that was all.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -49,7 +51,8 @@ class WebsocketConnection(asyncio.Protocol):
         self._loop = _loop or asyncio.get_running_loop()
         self._request = b""
         self._inbox: deque[dict[str, Any]] = deque()
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[None] | None = None  # the application waits for a message
+        self._reader: Callable[[str], bool] | None = None
         self._socket: asyncio.Transport
         self._websocket: WSTransport | None = None  # from the moment of acceptance
         self._writable = asyncio.Event()
@@ -105,7 +108,7 @@ class WebsocketConnection(asyncio.Protocol):
             "query_string": query,
             "headers": headers,
             "subprotocols": [word.strip() for word in protocols.split(",") if word.strip()],
-            "extensions": {"voiceagent.write": {"write": self.write}},
+            "extensions": {"voiceagent.direct": {"write": self.write, "read": self._read_by}},
         }
 
     async def _run(self, scope: dict[str, Any]) -> None:
@@ -184,12 +187,15 @@ class WebsocketConnection(asyncio.Protocol):
             case kind:
                 raise RuntimeError(f"a websocket does not know {kind}")
 
-    def write(self, text: str) -> bool:
+    def write(self, text: bytes) -> bool:
         """Send a text at once. False, and nothing is sent: the peer has not read what was sent before, or is gone."""
         if self._gone or self._websocket is None or not self._writable.is_set():
             return False
-        self._websocket.send(WSMsgType.TEXT, text.encode())
+        self._websocket.send(WSMsgType.TEXT, text)
         return True
+
+    def _read_by(self, reader: Callable[[str], bool]) -> None:
+        self._reader = reader
 
     def _write(self, message: dict[str, Any]) -> None:
         if self._gone or self._websocket is None:
@@ -211,6 +217,12 @@ class WebsocketConnection(asyncio.Protocol):
     def opened(self, websocket: WSTransport) -> None:
         self._websocket = websocket
 
+    def got_text(self, text: str) -> None:
+        # Only while the application has seen everything before: texts keep their order.
+        if self._reader is not None and self._waiter is not None and self._reader(text):
+            return
+        self.got({"type": "websocket.receive", "text": text})
+
     def got(self, message: dict[str, Any]) -> None:
         self._inbox.append(message)
         waiter = self._waiter
@@ -224,7 +236,7 @@ class WebsocketConnection(asyncio.Protocol):
             return
         self._gone = True
         self._stop_the_clock()
-        self._connections.discard(self)  # type: ignore[arg-type]
+        self._connections.discard(self)
         self._writable.set()  # whoever waits to write learns that it is too late
         self.got({"type": "websocket.disconnect", "code": code})
 
@@ -256,7 +268,7 @@ class _Listener(WSListener):
             except UnicodeDecodeError:
                 self._end(transport, WSCloseCode.INVALID_TEXT)
                 return
-            self._connection.got({"type": "websocket.receive", "text": text})
+            self._connection.got_text(text)
         elif kind == WSMsgType.CLOSE:
             self._closed(transport, frame)
         elif kind in (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION):
