@@ -155,6 +155,7 @@ class CallBridge:
         self._stream_lost = False
         self._over = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._tool_tasks: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
 
@@ -224,12 +225,13 @@ class CallBridge:
         """
         deadline = None if self._over.is_set() else self._call.deadline()
         if self._timer is not None:
-            if deadline is not None and self._timer.when() <= deadline:
+            if deadline is not None and self._timer_at <= deadline:
                 return
             self._timer.cancel()
             self._timer = None
         if deadline is not None:
-            self._timer = self._loop.call_at(deadline, self._tick)
+            # Kept here: for a time that has nearly come uvloop gives a handle that knows no time.
+            self._timer, self._timer_at = self._loop.call_at(deadline, self._tick), deadline
 
     def _tick(self) -> None:
         self._timer = None
