@@ -35,6 +35,9 @@ scenarios: .venv/.dev ## Script a hundred calls with real speech, each on a roug
 bench: .venv/.base ## How soon the agent stops when the caller speaks, 25 calls on one core (BENCH="--calls 50 --page")
 	@$(PY) -m bench clear $(BENCH)
 
+bench-web: .venv/.base ## How long pages of calls take over a million calls (needs PostgreSQL; minutes; WEB="--keep --results")
+	@$(PY) -m bench.web $(WEB)
+
 check: .venv/.dev ## Format, lint, types, import contracts, migrations, templates, container files
 	@.ci/check
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.error import URLError
 
@@ -32,7 +32,8 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 class System:
     """`with System() as system, system.web(model_port) as web:`"""
 
-    def __init__(self) -> None:
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        """`environment`: other settings than the usual ones of a measurement."""
         self._folder = Path(tempfile.mkdtemp(prefix="va-bench-"))
         self._auth_token = secrets.token_hex(16)
         self._stack = contextlib.ExitStack()
@@ -50,6 +51,7 @@ class System:
             "LOOP_LATE_MS": "60000",  # nobody is turned away: how late it gets is what is measured
             "DRAIN_SECONDS": "0",
             "LOG_FORMAT": "json",
+            **(environment or {}),
         }
 
     def __enter__(self) -> System:

@@ -15,6 +15,7 @@ from django.contrib import admin, messages
 from django.db.models import Count, IntegerField, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -25,6 +26,7 @@ from businesses.admin import badge
 from businesses.local_time import date_and_minute, date_and_time
 from businesses.tenancy import AgentFilter, AnyModelAdmin, BusinessFilter, TenantAdmin
 from calls import conversation, dead_letters, figures, streams
+from calls.call_list import REACHABLE, NearPaginator, UntilFilter, older_calls
 from calls.models import (
     TERMINAL_STATUSES,
     CallLog,
@@ -111,7 +113,9 @@ class CallLogAdmin(TenantAdmin, ReadOnly):
     fields = ["call_sid"]  # the page has a template of its own: admin only has to know one field
     list_display = ["started", "numbers", "business_and_agent", "state", "ending", "length", "turns_here"]
     list_display_links = ["started"]
-    list_filter = [WhenFilter, "status", BusinessFilter, CallAgentFilter, "direction", "ended_reason"]
+    list_filter = [WhenFilter, "status", BusinessFilter, CallAgentFilter, "direction", "ended_reason", UntilFilter]
+    # Only by time: to sort by a name or a length all calls would have to be read. Filters and search find the rest.
+    paginator = NearPaginator
     list_per_page = 50
     list_max_show_all = 0
     show_full_result_count = False
@@ -123,7 +127,13 @@ class CallLogAdmin(TenantAdmin, ReadOnly):
         css = {"all": ["calls/admin.css"]}
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        return super().changelist_view(request, {"title": "Calls", **(extra_context or {})})
+        response = super().changelist_view(request, {"title": "Calls", **(extra_context or {})})
+        context = response.context_data if isinstance(response, TemplateResponse) else None
+        if context is not None and "cl" in context:
+            changes = context["cl"]
+            context["reachable"] = REACHABLE if changes.paginator.is_cut else 0
+            context["older"] = older_calls(changes)
+        return response
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CallLog]:
         calls: QuerySet[CallLog] = super().get_queryset(request)
@@ -133,7 +143,10 @@ class CallLogAdmin(TenantAdmin, ReadOnly):
         return (
             calls.select_related("business", "agent_version__agent")
             .annotate(turn_count=Coalesce(count, 0))
-            .defer("transcript")  # its turns say the same
+            # Long texts that no page of calls shows: of the transcript, the turns say the same.
+            .defer(
+                "transcript", *(f"agent_version__{name}" for name in ("instructions", "greeting", "frozen_http_tools"))
+            )
         )
 
     def get_search_results(
@@ -155,26 +168,26 @@ class CallLogAdmin(TenantAdmin, ReadOnly):
         when = date_and_minute(call.started_at or call.created_at, call.business.zone)
         return with_second_line(when, call)
 
-    @admin.display(description="from / to", ordering="from_number")
+    @admin.display(description="from / to")
     def numbers(self, call: CallLog) -> SafeString:
         where = f"{call.get_direction_display().lower()} to {call.to_number or 'unknown'}"
         return with_second_line(call.from_number or "unknown", where)
 
-    @admin.display(description="business / agent", ordering="business__name")
+    @admin.display(description="business / agent")
     def business_and_agent(self, call: CallLog) -> SafeString:
         version = call.agent_version
         agent = f"{version.agent.name}, version {version.number}" if version else "no agent"
         return with_second_line(call.business, agent)
 
-    @admin.display(description="status", ordering="status")
+    @admin.display(description="status")
     def state(self, call: CallLog) -> SafeString:
         return status_badge(call)
 
-    @admin.display(description="how it ended", ordering="ended_reason")
+    @admin.display(description="how it ended")
     def ending(self, call: CallLog) -> SafeString | str:
         return ending(call)
 
-    @admin.display(description="duration", ordering="duration_seconds")
+    @admin.display(description="duration")
     def length(self, call: CallLog) -> SafeString | str:
         """With what it cost below: at 1280 px there is no room for a column more."""
         length = conversation.minutes(call.duration_seconds)
