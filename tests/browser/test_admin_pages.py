@@ -155,7 +155,8 @@ class AdminInABrowserTest(StaticLiveServerTestCase):
             "tool": f"/admin/businesses/httptool/{tool.pk}/change/",
             "new tool": "/admin/businesses/httptool/add/",
             "business": f"/admin/businesses/business/{business.pk}/change/",
-            "jobs": "/admin/django_celery_results/taskresult/",
+            "jobs": "/admin/console/jobs/",
+            "task results": "/admin/django_celery_results/taskresult/",
         }
         self.complaints: list[str] = []
         self.hosts: set[str] = set()
