@@ -6,9 +6,11 @@ calls use from then on. Published versions are shown and never changed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -23,9 +25,27 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
 from businesses import allowed_hosts, clips, jobs, sentences, wav
-from businesses.forms import AgentChoiceField, BusinessForm, DraftForm, DraftFormSet, HttpToolForm
+from businesses.forms import (
+    AgentChoiceField,
+    AnyInlineFormSet,
+    BusinessForm,
+    DraftForm,
+    DraftFormSet,
+    HttpToolForm,
+)
 from businesses.local_time import date_and_time
-from businesses.models import Agent, AgentVersion, Business, Clip, HttpTool, Membership, PhoneNumber
+from businesses.models import (
+    Agent,
+    AgentVersion,
+    Business,
+    Clip,
+    Holiday,
+    HttpTool,
+    Membership,
+    OpeningHours,
+    PhoneNumber,
+    WhenClosed,
+)
 from businesses.tenancy import AgentFilter, BusinessFilter, TenantAdmin
 
 if TYPE_CHECKING:
@@ -62,18 +82,90 @@ class MembershipInline(AnyTabularInline):
         return request.user.is_superuser
 
 
+class HoursFormSet(AnyInlineFormSet):
+    """Rows of one business, each perhaps of one of its numbers: those of other businesses are no choice."""
+
+    def add_fields(self, form: Any, index: int | None) -> None:
+        super().add_fields(form, index)
+        of_business = PhoneNumber.objects.filter(business=self.instance.pk) if self.instance.pk else None
+        form.fields["number"].queryset = PhoneNumber.objects.none() if of_business is None else of_business
+
+
+class HoursInline(AnyTabularInline):
+    """A part of the business's page: whoever may change the business may change it."""
+
+    formset = HoursFormSet
+    extra = 0
+
+    def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field is not None and db_field.name == "number":
+            field.widget = forms.Select()  # without the links to the number's own page, for which there is no room
+        return field
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("businesses.view_business") or self.has_change_permission(request, obj)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("businesses.change_business")
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("businesses.change_business")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("businesses.change_business")
+
+
+class OpeningHoursInline(HoursInline):
+    model = OpeningHours
+    fields = ["weekday", "opens", "closes", "number"]
+
+
+class HolidayInline(HoursInline):
+    model = Holiday
+    fields = ["date", "name", "opens", "closes", "number"]
+
+
+def agent_field(make: Callable[..., Any], db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+    """The form field of a relation; agents are shown with their business, for whoever sees several."""
+    is_agent = db_field.related_model is Agent
+    if is_agent:
+        kwargs["form_class"] = AgentChoiceField
+    field = make(db_field, request, **kwargs)
+    if is_agent and field is not None:
+        field.queryset = field.queryset.select_related("business")
+    return field
+
+
+def without_message(db_field: Any, field: Any) -> Any:
+    """Nothing records a message after the tone yet: it is not offered."""
+    if db_field.name == "when_closed":
+        field.choices = [choice for choice in field.choices if choice[0] != WhenClosed.MESSAGE]
+    return field
+
+
 @admin.register(Business)
 class BusinessAdmin(TenantAdmin):
     business_lookup = "pk"
     form = BusinessForm
-    fields = ["name", "time_zone", "language", "max_calls", "when_busy", "forwarding_number", "is_active"]
-    inlines = [MembershipInline]
+    fieldsets = [
+        (None, {"fields": ["name", "time_zone", "language", "forwarding_number", "is_active"]}),
+        ("When all lines are busy", {"fields": ["max_calls", "when_busy"]}),
+        ("Outside the opening hours", {"fields": ["when_closed", "closed_agent"]}),
+    ]
+    inlines = [OpeningHoursInline, HolidayInline, MembershipInline]
     list_display = ["name", "time_zone", "language", "forwarding_number", "is_active"]
     search_fields = ["name"]
 
     # A business is a tenant of this server: making and removing one is not its staff's to do.
     def has_add_permission(self, request: HttpRequest) -> bool:
         return request.user.is_superuser and super().has_add_permission(request)
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        return agent_field(super().formfield_for_foreignkey, db_field, request, **kwargs)
+
+    def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        return without_message(db_field, super().formfield_for_choice_field(db_field, request, **kwargs))
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Not once one of its agents was published: see AgentAdmin. It can be switched off."""
@@ -330,7 +422,7 @@ class AgentVersionAdmin(TenantAdmin):
 @admin.register(PhoneNumber)
 class PhoneNumberAdmin(TenantAdmin):
     business_lookup = "business"
-    fields = ["number", "business", "agent", "is_active"]
+    fields = ["number", "business", "agent", "when_closed", "closed_agent", "is_active"]
     list_display = ["number", "business", "agent", "answered", "is_active"]
     list_filter = [BusinessFilter, AgentFilter]
     list_select_related = ["business", "agent"]
@@ -348,12 +440,10 @@ class PhoneNumberAdmin(TenantAdmin):
         return badge("yes", "good") if number.can_answer else badge("agent not published", "warning")
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        if db_field.name == "agent":
-            kwargs["form_class"] = AgentChoiceField
-        field = super().formfield_for_foreignkey(db_field, request, **kwargs)
-        if db_field.name == "agent" and field is not None:
-            field.queryset = field.queryset.select_related("business")
-        return field
+        return agent_field(super().formfield_for_foreignkey, db_field, request, **kwargs)
+
+    def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        return without_message(db_field, super().formfield_for_choice_field(db_field, request, **kwargs))
 
 
 @admin.register(HttpTool)

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from django.db import Error as DatabaseUnwell
+from django.utils import timezone
 from redis.exceptions import RedisError
 
-from businesses.models import Business, PhoneNumber, WhenBusy
+from businesses.models import AgentVersion, Business, PhoneNumber, WhenBusy, WhenClosed
 from businesses.snapshots import AgentSnapshot
 from calls import live_calls
 from calls.models import TERMINAL_STATUSES, CallLog, EndedReason
@@ -44,6 +45,7 @@ class Answer:
     when_busy: WhenBusy = WhenBusy.TELL
     forwarding_number: str = ""
     was_turned_away: bool = False
+    forwards_when_closed: bool = False  # it is outside the opening hours, and no agent is to answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,8 @@ def _within(seconds: float, look_up: Callable[[], Result]) -> Result:
 
 
 def _answer(call_sid: str, dialled: str) -> Answer:
-    number = PhoneNumber.objects.select_related("business", "agent").filter(number=dialled, is_active=True).first()
+    related = ("business__closed_agent", "agent", "closed_agent")
+    number = PhoneNumber.objects.select_related(*related).filter(number=dialled, is_active=True).first()
     if number is None:
         return Answer(refusal="unknown_number")
     business = number.business
@@ -97,23 +100,41 @@ def _answer(call_sid: str, dialled: str) -> Answer:
         return Answer(refusal="inactive_business", language=business.language)
     if number.agent.business_id != business.pk:
         return Answer(refusal="foreign_agent", language=business.language)
-    version = number.agent.published_version()
+    is_closed = not number.is_open(timezone.now())
+    version = _version(number, is_closed=is_closed)
     if version is None:
         return Answer(refusal="no_published_version", language=business.language)
     status, ended_reason = _row_of(call_sid)
     if status in TERMINAL_STATUSES:
         return Answer(refusal="call_is_over", language=business.language)  # a webhook sent again long after
-    version.agent = number.agent
-    version.agent.business = business  # spares two queries
+    forwarding_number = _forwarding_number(business)
     return Answer(
         language=business.language,
         agent=version.snapshot(),
         max_calls=business.max_calls,
         live_calls=frozenset() if business.max_calls is None else _live_calls(business),
         when_busy=WhenBusy(business.when_busy),
-        forwarding_number=_forwarding_number(business),
+        forwarding_number=forwarding_number,
         was_turned_away=ended_reason == EndedReason.TURNED_AWAY,
+        forwards_when_closed=is_closed and _when_closed(number) == WhenClosed.FORWARD and bool(forwarding_number),
     )
+
+
+def _version(number: PhoneNumber, *, is_closed: bool) -> AgentVersion | None:
+    """Who answers at this number: outside the opening hours the agent that is named for that, if it is published."""
+    agent = number.agent_when_closed() if is_closed else None
+    version = agent.published_version() if agent is not None else None
+    if version is None:
+        agent = number.agent
+        version = agent.published_version()
+    if version is not None and agent is not None:
+        version.agent = agent
+        version.agent.business = number.business  # spares two queries
+    return version
+
+
+def _when_closed(number: PhoneNumber) -> WhenClosed:
+    return WhenClosed(number.when_closed or number.business.when_closed)
 
 
 def _row_of(call_sid: str) -> tuple[str, str]:
@@ -137,7 +158,7 @@ def _aftermath(call_sid: str, dialled: str) -> Aftermath:
         if number is not None:
             business = business or number.business
             if number.business == business and number.agent.business_id == business.pk:
-                version = number.agent.published_version()
+                version = _version(number, is_closed=not number.is_open(timezone.now()))
     if business is None:
         return Aftermath()
     return Aftermath(

@@ -62,6 +62,8 @@ def voice(request: HttpRequest, call_sid: str) -> HttpResponse:
         logger.warning("call not answered", extra={"call_sid": call_sid, "reason": answer.refusal})
         return twiml(twilio.say_and_hang_up(phrase("not_answered", answer.language), answer.language))
     agent = answer.agent
+    if answer.forwards_when_closed:
+        return _closed(request, call_sid, answer)
     if not model_health.may_try(agent.model, time.monotonic()):
         return _without_model(request, call_sid, answer)
     refusal = _refusal(call_sid, answer)
@@ -132,6 +134,14 @@ def _no_room(request: HttpRequest, call_sid: str, answer: Answer, refusal: str) 
         extra={"call_sid": call_sid, "reason": refusal, "outcome": outcome.value, "held": held},
     )
     return twiml(document)
+
+
+def _closed(request: HttpRequest, call_sid: str, answer: Answer) -> HttpResponse:
+    """It is outside the opening hours, and callers are put through to somebody then: no agent, and no line taken."""
+    assert answer.agent is not None
+    _record_ringing(request, call_sid, answer.agent.business_id, None)
+    _record_unanswered(call_sid, answer.agent.business_id, EndedReason.CLOSED)
+    return twiml(twilio.forward_to(answer.forwarding_number))
 
 
 def _without_model(request: HttpRequest, call_sid: str, answer: Answer) -> HttpResponse:

@@ -6,6 +6,7 @@ import zoneinfo
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models
 
@@ -109,6 +110,10 @@ class Business(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        if self.closed_agent is not None and self.closed_agent.business_id != self.pk:
+            raise ValidationError({"closed_agent": "This agent belongs to another business."})
 
     @property
     def zone(self) -> zoneinfo.ZoneInfo:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime, time
+
 from django.core.exceptions import ValidationError
 from django.db import models
 
+from businesses import hours
 from businesses.models.agents import Agent
 from businesses.models.business import Business, WhenClosed
 from businesses.validation import (
@@ -47,6 +50,26 @@ class PhoneNumber(models.Model):
     def clean(self) -> None:
         if self.agent_id and self.business_id and self.agent.business_id != self.business_id:
             raise ValidationError({"agent": "This agent belongs to another business."})
+        if self.closed_agent is not None and self.business_id and self.closed_agent.business_id != self.business_id:
+            raise ValidationError({"closed_agent": "This agent belongs to another business."})
+
+    def is_open(self, moment: datetime) -> bool:
+        """Whether it is within the opening hours at `moment` (aware)."""
+        zone = self.business.zone
+        hours_of = self.business.opening_hours.order_by().values_list("weekday", "opens", "closes", "number_id")
+        days = self.business.holidays.filter(date=moment.astimezone(zone).date()).order_by()
+        return hours.is_open(
+            moment,
+            zone,
+            self.pk,
+            [hours.Span(*row) for row in hours_of],
+            [hours.SpecialDay(*row) for row in days.values_list("date", "opens", "closes", "number_id")],
+        )
+
+    def agent_when_closed(self) -> Agent | None:
+        """Who answers outside the opening hours; None: whoever answers in them."""
+        agent = self.closed_agent or self.business.closed_agent
+        return agent if agent is not None and agent.business_id == self.business_id else None
 
 
 class Weekday(models.IntegerChoices):
@@ -87,6 +110,10 @@ class OpeningHours(models.Model):
     def __str__(self) -> str:
         return f"{self.get_weekday_display()} {self.opens:%H:%M}-{self.closes:%H:%M}"
 
+    def clean(self) -> None:
+        _refuse_reversed(self.opens, self.closes)
+        _refuse_foreign(self.number, self.business_id)
+
 
 class Holiday(models.Model):
     """One day that is not as its weekday: closed, or open for other hours."""
@@ -110,3 +137,22 @@ class Holiday(models.Model):
 
     def __str__(self) -> str:
         return f"{self.date} {self.name}".strip()
+
+    def clean(self) -> None:
+        if (self.opens is None) != (self.closes is None):
+            raise ValidationError("Enter both times, or none for a day that is closed.")
+        _refuse_reversed(self.opens, self.closes)
+        _refuse_foreign(self.number, self.business_id)
+
+
+def _refuse_reversed(opens: time | None, closes: time | None) -> None:
+    if opens is not None and closes is not None and closes <= opens:
+        raise ValidationError(
+            "It has to close after it opens. Hours past midnight are two rows: until 23:59, and from 00:00 on the "
+            "next day."
+        )
+
+
+def _refuse_foreign(number: PhoneNumber | None, business_id: int | None) -> None:
+    if number is not None and business_id and number.business_id != business_id:
+        raise ValidationError({"number": "This number belongs to another business."})

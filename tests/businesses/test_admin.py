@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
+from datetime import time
 from typing import Any
 
 from django.contrib.auth.models import Group, Permission, User
 from django.test import TestCase, override_settings
 from django.urls import reverse
 
-from businesses.models import Agent, AgentVersion, Business, Membership, PhoneNumber, default_turn_detection
-from tests.businesses.worlds import World, make_world, staff_member
+from businesses.models import (
+    Agent,
+    AgentVersion,
+    Business,
+    Holiday,
+    Membership,
+    OpeningHours,
+    PhoneNumber,
+    default_turn_detection,
+)
+from tests.businesses.worlds import World, hours_form, make_world, staff_member
 
 VERSION = {
     "greeting": "Hello",
@@ -257,7 +267,7 @@ class BusinessAndNumberPagesTest(AdminCase):
     def test_a_business_is_edited_by_its_members(self) -> None:
         url = reverse("admin:businesses_business_change", args=[self.world.business.pk])
         form = {"name": "Harbor Dental", "time_zone": "Europe/Berlin", "language": "de", "forwarding_number": "123"}
-        form |= {"max_calls": "4", "when_busy": "hold"}
+        form |= {"max_calls": "4", "when_busy": "hold", **hours_form()}
         self.assertContains(self.client.post(url, form), "Write the number in E.164 form")
         self.assertContains(self.client.post(url, form | {"time_zone": "Berlin"}), "Select a valid choice")
         self.assertContains(self.client.post(url, form | {"max_calls": "0"}), "greater than or equal to 1")
@@ -268,6 +278,46 @@ class BusinessAndNumberPagesTest(AdminCase):
         self.assertEqual(business.when_busy, "hold")
         self.assertContains(self.client.get(url), "How many calls the agents take at the same time.")
 
+    def test_an_operator_enters_hours_and_holidays_on_the_businesss_page(self) -> None:
+        operator = User.objects.create_user("operator", is_staff=True)
+        operator.groups.add(Group.objects.get(name="Operators"))
+        Membership.objects.create(user=operator, business=self.world.business)
+        self.client.force_login(operator)
+        url = reverse("admin:businesses_business_change", args=[self.world.business.pk])
+        form = {"name": "Harbor", "time_zone": "UTC", "language": "en", "when_busy": "forward", "is_active": "on"}
+        rows = {"opening_hours-TOTAL_FORMS": "1", "opening_hours-0-weekday": "4", "opening_hours-0-opens": "18:00"}
+        rows |= {"opening_hours-0-closes": "02:00", "opening_hours-0-number": self.world.number.pk}
+        rows |= {"holidays-TOTAL_FORMS": "1", "holidays-0-date": "2026-12-24", "holidays-0-opens": "09:00"}
+        response = self.client.post(url, form | hours_form(**rows, when_closed="forward"))
+        self.assertContains(response, "Hours past midnight are two rows")
+        self.assertContains(response, "Enter both times")
+        rows |= {"opening_hours-0-closes": "23:59", "holidays-0-closes": "12:00"}
+        self.client.post(url, form | hours_form(**rows, when_closed="forward", closed_agent=self.world.agent.pk))
+        hours, holiday = OpeningHours.objects.get(), Holiday.objects.get()
+        self.assertEqual((hours.business, hours.number), (self.world.business, self.world.number))
+        self.assertEqual((hours.weekday, hours.opens, hours.closes), (4, time(18), time(23, 59)))
+        self.assertEqual((holiday.business, holiday.opens, holiday.closes), (hours.business, time(9), time(12)))
+        business = Business.objects.get()
+        self.assertEqual((business.when_closed, business.closed_agent), ("forward", self.world.agent))
+
+    def test_what_cannot_be_done_yet_is_no_choice(self) -> None:
+        for page, pk in (("business", self.world.business.pk), ("phonenumber", self.world.number.pk)):
+            response = self.client.get(reverse(f"admin:businesses_{page}_change", args=[pk]))
+            self.assertContains(response, 'value="forward"')
+            self.assertNotContains(response, 'value="message"')
+
+    def test_whoever_may_only_look_at_a_business_cannot_change_its_hours(self) -> None:
+        user = User.objects.create_user("looker", is_staff=True)
+        user.user_permissions.add(Permission.objects.get(codename="view_business"))
+        Membership.objects.create(user=user, business=self.world.business)
+        OpeningHours.objects.create(business=self.world.business, weekday=0, opens=time(9), closes=time(17))
+        self.client.force_login(user)
+        url = reverse("admin:businesses_business_change", args=[self.world.business.pk])
+        self.assertContains(self.client.get(url), "Monday")
+        rows = {"opening_hours-TOTAL_FORMS": "1", "opening_hours-0-weekday": "4", "opening_hours-0-opens": "18:00"}
+        self.assertEqual(self.client.post(url, hours_form(**rows)).status_code, 403)
+        self.assertEqual(OpeningHours.objects.count(), 1)
+
     def test_a_superuser_lets_a_user_see_a_business(self) -> None:
         boss = User.objects.create_superuser("boss")
         other = User.objects.create_user("other", is_staff=True)
@@ -277,6 +327,7 @@ class BusinessAndNumberPagesTest(AdminCase):
             "time_zone": "UTC",
             "language": "en",
             "when_busy": "forward",
+            **hours_form(),
             "is_active": "on",
             "memberships-TOTAL_FORMS": "1",
             "memberships-INITIAL_FORMS": "0",

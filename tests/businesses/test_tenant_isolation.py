@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
+from datetime import time
 from typing import Any
 from urllib.parse import quote
 
@@ -20,9 +21,9 @@ from django.db.models import Model
 from django.test import TestCase
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from businesses.models import Agent, AgentVersion, Business, Membership, PhoneNumber
+from businesses.models import Agent, AgentVersion, Business, Membership, OpeningHours, PhoneNumber
 from businesses.tenancy import TenantAdmin
-from tests.businesses.worlds import World, make_world, staff_member
+from tests.businesses.worlds import World, hours_form, make_world, staff_member
 
 OURS, THEIRS = "Ourword", "Theirword"
 REFUSED = {302, 403, 404, 405}
@@ -211,6 +212,7 @@ class RelationsTest(TwoBusinessesTest):
             "time_zone": "UTC",
             "language": "en",
             "when_busy": "forward",
+            **hours_form(),
             "memberships-TOTAL_FORMS": "1",
             "memberships-INITIAL_FORMS": "0",
             "memberships-0-user": str(other.pk),
@@ -221,6 +223,38 @@ class RelationsTest(TwoBusinessesTest):
         self.client.post(url, data)
         self.assertEqual(Business.objects.get(pk=self.ours.business.pk).name, "Renamed")
         self.assertFalse(Membership.objects.filter(user=other).exists())
+
+    def test_hours_and_the_agent_when_closed_are_of_the_own_business(self) -> None:
+        """Also for whoever works for both businesses and may choose from either elsewhere."""
+        self.client.force_login(staff_member(self.ours.business, self.theirs.business, name="both"))
+        url = reverse("admin:businesses_business_change", args=[self.ours.business.pk])
+        form = {"name": "Renamed", "time_zone": "UTC", "language": "en", "when_busy": "forward"}
+        row = {"opening_hours-TOTAL_FORMS": "1", "opening_hours-0-weekday": "0", "opening_hours-0-opens": "09:00"}
+        row |= {"opening_hours-0-closes": "10:00", "opening_hours-0-business": str(self.ours.business.pk)}
+        foreign_number = {**row, "opening_hours-0-number": str(self.theirs.number.pk)}
+        foreign_agent = {"closed_agent": str(self.theirs.agent.pk)}
+        self.assertContains(self.client.post(url, form | hours_form(**foreign_number)), "Select a valid choice")
+        self.assertContains(self.client.post(url, form | hours_form(**foreign_agent)), "belongs to another business")
+        self.assertEqual(Business.objects.get(pk=self.ours.business.pk).name, self.ours.business.name)
+        self.assertFalse(OpeningHours.objects.exists())
+        number = {"number": self.ours.number.number, "business": self.ours.business.pk, "agent": self.ours.agent.pk}
+        page = reverse("admin:businesses_phonenumber_change", args=[self.ours.number.pk])
+        self.assertContains(self.client.post(page, number | foreign_agent), "belongs to another business")
+
+    def test_a_member_of_one_is_not_shown_the_others_numbers_and_agents(self) -> None:
+        page = self.client.get(reverse("admin:businesses_business_change", args=[self.ours.business.pk]))
+        self.assertContains(page, self.ours.number.number)
+        self.assertNotContains(page, self.theirs.number.number)
+        self.assertNotContains(page, THEIRS)
+
+    def test_another_businesss_hours_cannot_be_changed_through_the_own_page(self) -> None:
+        hours = OpeningHours.objects.create(business=self.theirs.business, weekday=0, opens=time(9), closes=time(17))
+        row = {"opening_hours-TOTAL_FORMS": "1", "opening_hours-INITIAL_FORMS": "1", "opening_hours-0-id": hours.pk}
+        row |= {"opening_hours-0-weekday": "6", "opening_hours-0-opens": "01:00", "opening_hours-0-closes": "02:00"}
+        form = {"name": "Renamed", "time_zone": "UTC", "language": "en", "when_busy": "forward", **hours_form(**row)}
+        self.client.post(reverse("admin:businesses_business_change", args=[self.ours.business.pk]), form)
+        hours.refresh_from_db()
+        self.assertEqual((hours.business, hours.weekday, hours.opens), (self.theirs.business, 0, time(9)))
 
     def test_a_member_can_neither_make_nor_remove_a_business(self) -> None:
         self.assertEqual(self.client.get(reverse("admin:businesses_business_add")).status_code, 403)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission, User
@@ -12,6 +13,7 @@ from django.db.models import Model
 from businesses.models import Agent, AgentVersion, Business, Clip, HttpTool, Membership, PhoneNumber
 from calls.models import CallLog, CallMessage, CallStatus, ConversationTurn, EndedReason, ToolUse
 
+HOURS = ("opening_hours", "holidays")  # the prefixes of their forms
 STARTED = datetime(2026, 11, 23, 14, 5, 12, tzinfo=UTC)
 
 
@@ -87,6 +89,12 @@ def make_world(word: str, digit: int) -> World:
         **of_call, key="call_1", caller_name=f"{word} caller", text=f"{word} message", taken_at=STARTED
     )
     return World(word, business, agent, published, draft, number, call, turn, message, tool, clip)
+
+
+def hours_form(**fields: Any) -> dict[str, Any]:
+    """What a browser sends of the hours on a business's page: none, and `fields`."""
+    empty = {f"{prefix}-{name}": "0" for prefix in HOURS for name in ("TOTAL_FORMS", "INITIAL_FORMS")}
+    return {"when_closed": "agent", "closed_agent": "", **empty, **fields}
 
 
 def staff_member(*businesses: Business, name: str = "olga") -> User:
