@@ -101,6 +101,10 @@ class HoursInline(AnyTabularInline):
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
         if field is not None and db_field.name == "number":
             field.widget = forms.Select()  # without the links to the number's own page, for which there is no room
+        if field is not None and db_field.name in ("opens", "closes"):
+            field.widget.format = "%H:%M"
+        if field is not None and db_field.name == "name":
+            field.widget.attrs["class"] = ""  # admin's own width would push the table out of its box
         return field
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:

@@ -286,7 +286,7 @@ class BusinessAndNumberPagesTest(AdminCase):
         url = reverse("admin:businesses_business_change", args=[self.world.business.pk])
         form = {"name": "Harbor", "time_zone": "UTC", "language": "en", "when_busy": "forward", "is_active": "on"}
         rows = {"opening_hours-TOTAL_FORMS": "1", "opening_hours-0-weekday": "4", "opening_hours-0-opens": "18:00"}
-        rows |= {"opening_hours-0-closes": "02:00", "opening_hours-0-number": self.world.number.pk}
+        rows |= {"opening_hours-0-closes": "02:00", "opening_hours-0-number": str(self.world.number.pk)}
         rows |= {"holidays-TOTAL_FORMS": "1", "holidays-0-date": "2026-12-24", "holidays-0-opens": "09:00"}
         response = self.client.post(url, form | hours_form(**rows, when_closed="forward"))
         self.assertContains(response, "Hours past midnight are two rows")
