@@ -1,8 +1,13 @@
 """What the record of a call is worth when its helpers are away, and what it must not contain."""
 
 import asyncio
-from typing import ClassVar
+import json
+import os
+import subprocess
+import sys
+from typing import Any, ClassVar
 
+from django.conf import settings
 from django_celery_results.models import TaskResult
 
 from simulators import speech
@@ -44,6 +49,28 @@ class TheRecordHolds(SystemTestCase):
         for secret in (speech.load("ask-hours").text, speech.load("hours").text, "close today", CALLER, NUMBER):
             self.assertNotIn(secret, columns)
             self.assertNotIn(secret, logs)
+
+    def test_an_operator_is_told_of_workers_processes_and_times_as_they_are(self) -> None:
+        self.finished(self.plain.call_sid)
+
+        def told() -> dict[str, Any] | None:
+            command = [sys.executable, "manage.py", "jobs", "--json"]
+            environment = {**os.environ, **self.system.environment}
+            output = subprocess.run(command, cwd=settings.BASE_DIR, env=environment, capture_output=True, check=False)
+            found: dict[str, Any] = json.loads(output.stdout)
+            # A process says what it carries every ten seconds, a result is written after its row.
+            beats = any(process["loop_late_seconds"] is not None for process in found["processes"])
+            return found if beats and all(queue["fact_to_row"] for queue in found["queues"][:2]) else None
+
+        found = self.wait(told, "heartbeats and times of jobs", 30)
+        self.assertEqual((found["broker_error"], found["database_error"]), ("", ""))
+        for queue in found["queues"][:2]:
+            with self.subTest(queue["name"]):
+                self.assertEqual((queue["workers"], queue["hour"]["failed"], queue["dead_letters"]), (1, 0, 0))
+                self.assertGreaterEqual(queue["fact_to_row"]["count"], 1)
+                self.assertLess(queue["fact_to_row"]["p95"], 60)
+        blamed = {item["about"] for item in found["advice"] if item["level"] == "bad"}
+        self.assertFalse(blamed & {"queue high", "queue default", "broker", "database", "web"}, found["advice"])
 
     def test_the_status_callback_ends_a_call_whose_stop_never_came(self) -> None:
         row = self.finished(self.without_stop.call_sid)
