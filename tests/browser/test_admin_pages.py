@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any
 from unittest import skipUnless
@@ -23,7 +23,7 @@ from django.test import override_settings
 from django.utils import timezone
 
 from businesses import demo, sentences
-from businesses.models import AgentVersion, Clip, HttpTool
+from businesses.models import AgentVersion, Clip, Holiday, HttpTool, OpeningHours
 from calls.models import CallLog, CallMessage, ConversationTurn, ToolUse
 from simulators.speech import all_clips
 
@@ -115,6 +115,13 @@ def make_sentences(version: AgentVersion) -> None:
     Clip.objects.create(agent_version=version, key="apology", text=texts["apology"], error="conversation_is_no_more")
 
 
+def make_hours(version: AgentVersion) -> None:
+    business = version.agent.business
+    hours = {"weekday": 4, "opens": time(18), "closes": time(23, 59)}
+    OpeningHours.objects.create(business=business, number=business.numbers.get(), **hours)
+    Holiday.objects.create(business=business, date=date(2026, 12, 25), name="x" * 80)
+
+
 def make_tool(version: AgentVersion) -> HttpTool:
     return HttpTool.objects.create(
         business=version.agent.business,
@@ -139,6 +146,7 @@ class AdminInABrowserTest(StaticLiveServerTestCase):
         assert version is not None
         self.calls = make_calls(version)
         make_sentences(version)
+        make_hours(version)
         tool = make_tool(version)
         User.objects.create_superuser("boss", password="a long password")
         self.pages = {

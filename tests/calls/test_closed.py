@@ -97,6 +97,10 @@ class ClosedTest(WebhookTest):
         Business.objects.update(when_closed="forward", forwarding_number="", closed_agent=self.night)
         self.assertEqual(self.answered_by(self.post(VOICE)), self.night_version.pk)
 
+    def test_a_recorded_message_is_not_offered_yet_and_the_agent_answers(self) -> None:
+        Business.objects.update(when_closed="message", closed_agent=self.night)
+        self.assertEqual(self.answered_by(self.post(VOICE)), self.night_version.pk)
+
     def test_nobody_is_forwarded_in_circles(self) -> None:
         PhoneNumber.objects.create(number=FORWARD_TO, business=self.business, agent=self.version.agent)
         Business.objects.update(when_closed="forward")
