@@ -25,6 +25,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
 from businesses import allowed_hosts, clips, jobs, sentences, wav
+from businesses.dialing_admin import DialPolicyInline
 from businesses.forms import (
     AgentChoiceField,
     AnyInlineFormSet,
@@ -157,7 +158,7 @@ class BusinessAdmin(TenantAdmin):
         ("When all lines are busy", {"fields": ["max_calls", "when_busy"]}),
         ("Outside the opening hours", {"fields": ["when_closed", "closed_agent"]}),
     ]
-    inlines = [OpeningHoursInline, HolidayInline, MembershipInline]
+    inlines = [OpeningHoursInline, HolidayInline, DialPolicyInline, MembershipInline]
     list_display = ["name", "time_zone", "language", "forwarding_number", "is_active"]
     search_fields = ["name"]
 

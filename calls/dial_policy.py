@@ -14,10 +14,9 @@ from datetime import datetime, time
 import phonenumbers
 from phonenumbers import PhoneNumber, PhoneNumberType
 
-LONGEST = 40  # characters of what is typed; no number with its brackets and spaces is longer
+from businesses.phone_numbers import written
+
 _SHORTEST_LOCAL_DIGITS = 7
-# No letters: libphonenumber reads them as keys, as extensions and as parameters of a URI.
-_WRITTEN = re.compile(r"\+?[0-9 ().\-/\u00a0]+")
 _SATELLITE = {870, 881, 882, 883}  # Inmarsat, global mobile satellite, and the international networks beside them
 _NOT_A_COUNTRY = "001"  # libphonenumber's region of country codes that belong to no country
 _REFUSED_TYPES = {
@@ -121,14 +120,6 @@ def check(
     return Allowed(e164, phonenumbers.region_code_for_number(number) or "", rules.max_call_seconds)
 
 
-def normalized(text: str, home_country: str) -> str:
-    """A number in E.164 form; empty when it is none that exists. What it costs or where it is does not matter."""
-    number = _read(text, home_country)
-    if isinstance(number, Refused) or not phonenumbers.is_valid_number(number):
-        return ""
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-
-
 def is_time_to_call(zones: tuple[str, ...], rules: DialRules, now: datetime) -> bool:
     """Whether it is within the calling hours in every one of `zones` (IANA names), one of which is the callee's."""
     return all(_is_between(now.astimezone(zoneinfo.ZoneInfo(zone)).time(), rules) for zone in zones)
@@ -140,12 +131,10 @@ def _is_between(local: time, rules: DialRules) -> bool:
 
 
 def _read(text: str, home_country: str) -> PhoneNumber | Refused:
-    text = text.strip()
-    if len(text) > LONGEST or not _WRITTEN.fullmatch(text):
+    text = written(text)
+    if not text:
         return Refused("malformed")
     digits = re.sub("[^0-9]", "", text)
-    if digits.startswith("00"):  # how most of the world writes the plus
-        text = f"+{digits[2:]}"
     if digits in {"112", "911"} or phonenumbers.is_emergency_number(digits, home_country):
         return Refused("emergency")
     try:

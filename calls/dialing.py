@@ -6,6 +6,7 @@ import functools
 from datetime import datetime, timedelta
 from importlib import resources
 
+from businesses import phone_numbers
 from businesses.models import Business, DialPolicy, DoNotCall, PhoneNumber
 from calls import dial_policy
 from calls.dial_policy import Dialled, DialRules, Verdict
@@ -37,7 +38,7 @@ def check(business_id: int, text: str, now: datetime, *, to_colleague: bool = Fa
     Whoever then dials leaves a CallLeg or an outbound CallLog, over which the caps are counted.
     """
     rules = rules_of(business_id)
-    number = dial_policy.normalized(text, rules.home_country)
+    number = phone_numbers.normalized(text, rules.home_country)
     dialled = dialled_since(business_id, "" if to_colleague else number, now)
     unwanted = DoNotCall.objects.filter(business_id=business_id, number=number)
     return dial_policy.check(

@@ -10,7 +10,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission, User
 from django.db.models import Model
 
-from businesses.models import Agent, AgentVersion, Business, Clip, HttpTool, Membership, PhoneNumber
+from businesses.models import Agent, AgentVersion, Business, Clip, DoNotCall, HttpTool, Membership, PhoneNumber
 from calls.models import CallLog, CallMessage, CallStatus, ConversationTurn, EndedReason, ToolUse
 
 HOURS = ("opening_hours", "holidays")  # the prefixes of their forms
@@ -32,10 +32,11 @@ class World:
     message: CallMessage
     tool: HttpTool
     clip: Clip
+    do_not_call: DoNotCall
 
     def rows(self) -> list[Model]:
         of_business = [self.business, self.agent, self.published, self.draft, self.number, self.tool, self.clip]
-        return [*of_business, self.call, self.turn, self.message]
+        return [*of_business, self.do_not_call, self.call, self.turn, self.message]
 
 
 def make_world(word: str, digit: int) -> World:
@@ -88,12 +89,13 @@ def make_world(word: str, digit: int) -> World:
     message = CallMessage.objects.create(
         **of_call, key="call_1", caller_name=f"{word} caller", text=f"{word} message", taken_at=STARTED
     )
-    return World(word, business, agent, published, draft, number, call, turn, message, tool, clip)
+    do_not_call = DoNotCall.objects.create(business=business, number=f"+1212555010{digit}", note=f"{word} note")
+    return World(word, business, agent, published, draft, number, call, turn, message, tool, clip, do_not_call)
 
 
 def hours_form(**fields: Any) -> dict[str, Any]:
-    """What a browser sends of the hours on a business's page: none, and `fields`."""
-    empty = {f"{prefix}-{name}": "0" for prefix in HOURS for name in ("TOTAL_FORMS", "INITIAL_FORMS")}
+    """What a browser sends of the hours and the dial policy on a business's page: none, and `fields`."""
+    empty = {f"{prefix}-{name}": "0" for prefix in (*HOURS, "dial_policy") for name in ("TOTAL_FORMS", "INITIAL_FORMS")}
     return {"when_closed": "agent", "closed_agent": "", **empty, **fields}
 
 
