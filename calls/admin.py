@@ -25,7 +25,7 @@ from django.utils.text import Truncator
 from businesses.admin import badge
 from businesses.local_time import date_and_minute, date_and_time
 from businesses.tenancy import AgentFilter, AnyModelAdmin, BusinessFilter, TenantAdmin
-from calls import conversation, dead_letters, figures, streams
+from calls import conversation, dead_letters, figures, page_sections, streams
 from calls.call_list import REACHABLE, NearPaginator, UntilFilter, older_calls
 from calls.models import (
     TERMINAL_STATUSES,
@@ -203,7 +203,7 @@ class CallLogAdmin(TenantAdmin, ReadOnly):
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         call = kwargs.get("obj")
         if call is not None:
-            context.update(call_page(call))
+            context.update(call_page(call), sections=page_sections.of(call, request))
         return super().render_change_form(request, context, *args, **kwargs)
 
 

@@ -16,6 +16,11 @@ worker)
     echo worker >"$role_file"
     exec python -m voiceagent.supervise worker celery -A voiceagent worker -Q "${QUEUES:-high,default}" --concurrency "${WORKER_CONCURRENCY:-2}" --loglevel INFO
     ;;
+offline)
+    # What is made of calls when they are over: on its own, so that it never takes a place from the record of calls.
+    echo offline >"$role_file"
+    exec python -m voiceagent.supervise offline celery -A voiceagent worker -Q offline -n "offline@%h" --concurrency "${OFFLINE_CONCURRENCY:-1}" --loglevel INFO
+    ;;
 beat)
     echo beat >"$role_file"
     exec celery -A voiceagent beat --loglevel INFO --pidfile= --schedule /tmp/celerybeat-schedule
@@ -31,6 +36,9 @@ health)
     worker)
         exec celery -A voiceagent inspect ping --destination "celery@$(hostname)" --timeout 3
         ;;
+    offline)
+        exec celery -A voiceagent inspect ping --destination "offline@$(hostname)" --timeout 3
+        ;;
     *)
         exit 0
         ;;
@@ -41,7 +49,7 @@ manage)
     exec python manage.py "$@"
     ;;
 *)
-    echo "Unknown role '$role'. Known: web, worker, beat, migrate, health, manage COMMAND." >&2
+    echo "Unknown role '$role'. Known: web, worker, offline, beat, migrate, health, manage COMMAND." >&2
     exit 64
     ;;
 esac

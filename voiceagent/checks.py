@@ -49,8 +49,14 @@ RETIRED_MODELS = {
     "gpt-realtime-mini": ("is shut down on 2027-01-20", "gpt-realtime-2.1-mini"),
     "gpt-4o-transcribe": ("is shut down on 2027-02-26", "gpt-transcribe"),
     "gpt-4o-mini-transcribe": ("is shut down on 2027-02-26", "gpt-transcribe"),
+    "gpt-4o": ("is shut down on 2027-01-14", "gpt-6-luna"),
+    "gpt-4o-mini": ("is shut down on 2027-01-14", "gpt-6-luna"),
+    "gpt-4.1": ("is shut down on 2027-01-14", "gpt-6-luna"),
+    "gpt-4.1-mini": ("is shut down on 2027-01-14", "gpt-6-luna"),
     "whisper-1": ("is shut down on 2027-02-26", "gpt-transcribe"),
 }
+
+_MODELS = ("OPENAI_REALTIME_MODEL", "OPENAI_TRANSCRIPTION_MODEL", "OPENAI_ANALYSIS_MODEL")
 
 
 def check_public_url(url: str) -> Iterable[CheckMessage]:
@@ -292,7 +298,7 @@ def before_start(tags: Sequence[str] = (SERVERS,)) -> None:
 
 def check_settings(**_kwargs: Any) -> list[CheckMessage]:
     """Every check of the settings, over those in force."""
-    models = {name: getattr(settings, name) for name in ("OPENAI_REALTIME_MODEL", "OPENAI_TRANSCRIPTION_MODEL")}
+    models = {name: getattr(settings, name) for name in _MODELS}
     return [
         *check_public_url(settings.PUBLIC_URL),
         *check_twilio(settings.TWILIO_ACCOUNT_SID, settings.TWILIO_AUTH_TOKENS),

@@ -100,6 +100,10 @@ def workers() -> Iterator[Finding]:
         else:
             command = "celery -A voiceagent worker -Q high,default"
             yield Finding("workers", f"nobody serves queue {queue}", True, f"Start: {command}")
+    if "offline" not in served:
+        yield Finding(
+            "workers", "nobody serves queue offline", mend="For analyses: celery -A voiceagent worker -Q offline"
+        )
 
 
 def public_address() -> Iterator[Finding]:

@@ -29,6 +29,9 @@ BUILT_IN: Prices = {
     "gpt-realtime-2": [(date(2026, 11, 1), _usd("4.00", "0.40", "24.00", "32.00", "0.40", "64.00"))],
     "gpt-realtime-2.1-mini": [(date(2026, 11, 1), _usd("0.60", "0.06", "2.40", "10.00", "0.30", "20.00"))],
     "gpt-realtime-1.5": [(date(2026, 11, 1), _usd("4.00", "0.40", "16.00", "32.00", "0.40", "64.00"))],
+    # Text models hear nothing. That writing to their cache costs a quarter more than input is not told apart.
+    "gpt-6-luna": [(date(2026, 9, 22), _usd("0.10", "0.01", "0.50", "0", "0", "0"))],
+    "gpt-6-sol": [(date(2026, 9, 22), _usd("2.00", "0.20", "10.00", "0", "0", "0"))],
 }
 
 

@@ -62,6 +62,8 @@ OPENAI_BASE_URL = env.str("OPENAI_BASE_URL", default="https://api.openai.com/v1"
 OPENAI_REALTIME_MODEL = env.str("OPENAI_REALTIME_MODEL", default="gpt-realtime-2.1")
 # gpt-4o(-mini)-transcribe and whisper-1 shut down on 2027-02-26 (protocols, openai-realtime B7).
 OPENAI_TRANSCRIPTION_MODEL = env.str("OPENAI_TRANSCRIPTION_MODEL", default="gpt-transcribe")
+# Reads calls that are over, for businesses that want it (docs/after-the-call.md).
+OPENAI_ANALYSIS_MODEL = env.str("OPENAI_ANALYSIS_MODEL", default="gpt-6-luna")
 # Greeting and the sentences for bad moments, in the agent's own voice, rendered before any call (media/clips.py).
 RENDER_CLIPS = env.bool("RENDER_CLIPS", default=True)
 # What calls cost, computed when they end. The file's prices go before the built-in ones (voiceagent/prices.py).
@@ -106,6 +108,7 @@ INSTALLED_APPS = [
     "calls",
     "media",
     "console",
+    "analysis",
 ]
 
 MIDDLEWARE = [
@@ -276,6 +279,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "media.tasks.render_missing_clips",
         "schedule": 60.0,
         "options": {"expires": 60},
+    },
+    "find-calls-to-analyse": {
+        "task": "analysis.tasks.find_calls",
+        "schedule": 15.0,
+        "options": {"expires": 15.0},
     },
 }
 # --- Celery: end ---------------------------------------------------------------------------------------------

@@ -33,6 +33,13 @@ FAULTS = {
     "transcription-failed": "it fails",
     "transcription-missing": "it never comes",
     "transcription-reordered": "it comes after the next utterance's",
+    # texts (POST /v1/responses); @N: only the Nth request
+    "text-status": "answer with this HTTP status (429, 500, 401, 404)",
+    "text-slow": "wait this many seconds before answering (60)",
+    "text-broken": "a body that is no JSON at all",
+    "text-garbage": "an answer that breaks off: its text is no JSON",
+    "text-refusal": "the model declines",
+    "text-incomplete": "half an answer, incomplete for this reason (max_output_tokens)",
     # the wire
     "unknown-events": "events of unknown types between the deltas",
     "extra-fields": "fields nobody knows in every event",

@@ -1,4 +1,5 @@
-"""The socket: handshake, one session per connection, frames out in the order they were made."""
+"""The port: a websocket with one session for each connection, frames out in the order they were made; and texts, asked
+for by POST (texts.py)."""
 
 from __future__ import annotations
 
@@ -23,6 +24,8 @@ from simulators.model.hearing import Hearing
 from simulators.model.ledger import Ledger
 from simulators.model.session import Session
 from simulators.model.settings import ModelSettings
+from simulators.model.texts import TextModel
+from simulators.model.texts import serve as serve_text
 
 log = logging.getLogger(__name__)
 socket_log = logging.getLogger(f"{__name__}.socket")
@@ -77,6 +80,47 @@ class Outbox:
             await self._socket.send(frame)
 
 
+class FirstBytes(ServerConnection):
+    """A connection that its first bytes decide: a POST goes to the text model, anything else is a websocket's."""
+
+    text_model: TextModel
+    text_tasks: set[asyncio.Task[None]]
+    _undecided: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._undecided = transport
+
+    def data_received(self, data: bytes) -> None:
+        transport, self._undecided = self._undecided, None
+        if transport is None:
+            super().data_received(data)
+        elif data.startswith(b"POST "):
+            self._hand_over(transport, data)
+        else:
+            super().connection_made(transport)
+            super().data_received(data)
+
+    def _hand_over(self, transport: asyncio.Transport, data: bytes) -> None:
+        def begin(reads: asyncio.StreamReader, writes: asyncio.StreamWriter) -> None:
+            task = asyncio.get_running_loop().create_task(serve_text(self.text_model, reads, writes))
+            self.text_tasks.add(task)
+            task.add_done_callback(self.text_tasks.discard)
+
+        protocol = asyncio.StreamReaderProtocol(asyncio.StreamReader(limit=2**20), begin)
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        protocol.data_received(data)
+
+    def eof_received(self) -> None:
+        if self._undecided is None:
+            super().eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._undecided is None:
+            super().connection_lost(exc)
+
+
 class ModelServer:
     """`async with ModelServer(settings) as server:`, then `server.url`, `.port`, `.ledger`, `.sessions`."""
 
@@ -86,6 +130,8 @@ class ModelServer:
         self.sessions: list[Session] = []
         self.port = 0
         self._hearing = Hearing(self.settings.dialogue.clips)
+        self.text_model = TextModel(self.settings, self.ledger)
+        self._text_tasks: set[asyncio.Task[None]] = set()
         self._server: Server | None = None
         self._connections: Counter[str] = Counter()  # by profile; the server's own settings are the profile ""
         self._numbers: dict[ServerConnection, int] = {}
@@ -95,9 +141,11 @@ class ModelServer:
         return f"ws://{self.settings.host}:{self.port}{PATH}"
 
     async def __aenter__(self) -> Self:
+        parts = {"text_model": self.text_model, "text_tasks": self._text_tasks}
         self._server = await serve(
             self._serve, self.settings.host, self.settings.port, process_request=self._handshake,
             compression=None, logger=socket_log, max_size=MAX_FRAME,
+            create_connection=type("Connection", (FirstBytes,), parts),
         )  # fmt: skip
         self.port = next(iter(self._server.sockets)).getsockname()[1]
         return self
@@ -106,6 +154,8 @@ class ModelServer:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         assert self._server is not None
+        for task in list(self._text_tasks):
+            task.cancel()
         self._server.close()
         await self._server.wait_closed()
         self.ledger.close()

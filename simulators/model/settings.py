@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from simulators.model.dialogue import Dialogue
 from simulators.model.faults import Fault
@@ -14,6 +15,8 @@ MODELS = frozenset({
     "gpt-realtime", "gpt-realtime-1.5", "gpt-realtime-2", "gpt-realtime-2.1", "gpt-realtime-2.1-mini",
     "gpt-realtime-mini",
 })  # fmt: skip
+
+TEXT_MODELS = frozenset({"gpt-6-luna", "gpt-6-sol", "gpt-6.1-sol", "gpt-6.2-sol", "gpt-6-astra", "gpt-5.4-mini"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,9 @@ class ModelSettings:
     port: int = 0
     api_key: str | None = None  # None: any non-empty bearer token is right
     models: frozenset[str] = MODELS
+    text_models: frozenset[str] = TEXT_MODELS
+    # What the text model says to an input that contains these words; to others it answers by rules (reader.py).
+    text_answers: Mapping[str, Any] = field(default_factory=dict)
     ledger: Path | None = None
     audio: Path | None = None  # a folder for the sound of every item: ITEM_ID.audio
     seed: int | None = None  # None: every run differs (ids, chunk sizes, delays)

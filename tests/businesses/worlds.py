@@ -10,6 +10,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission, User
 from django.db.models import Model
 
+from analysis.models import AfterCallSettings, AnalysisState, CallAnalysis, Lead, LeadField
 from businesses.models import Agent, AgentVersion, Business, Clip, DoNotCall, HttpTool, Membership, PhoneNumber
 from calls.models import CallLog, CallMessage, CallStatus, ConversationTurn, EndedReason, ToolUse
 
@@ -33,10 +34,15 @@ class World:
     tool: HttpTool
     clip: Clip
     do_not_call: DoNotCall
+    after_call: AfterCallSettings
+    lead_field: LeadField
+    analysis: CallAnalysis
+    lead: Lead
 
     def rows(self) -> list[Model]:
         of_business = [self.business, self.agent, self.published, self.draft, self.number, self.tool, self.clip]
-        return [*of_business, self.do_not_call, self.call, self.turn, self.message]
+        after_the_call = [self.after_call, self.lead_field, self.analysis, self.lead]
+        return [*of_business, self.do_not_call, self.call, self.turn, self.message, *after_the_call]
 
 
 def make_world(word: str, digit: int) -> World:
@@ -90,7 +96,40 @@ def make_world(word: str, digit: int) -> World:
         **of_call, key="call_1", caller_name=f"{word} caller", text=f"{word} message", taken_at=STARTED
     )
     do_not_call = DoNotCall.objects.create(business=business, number=f"+1212555010{digit}", note=f"{word} note")
-    return World(word, business, agent, published, draft, number, call, turn, message, tool, clip, do_not_call)
+    of_business = (word, business, agent, published, draft, number, call, turn, message, tool, clip, do_not_call)
+    return World(*of_business, *after_the_call(word, digit, call))
+
+
+def after_the_call(word: str, digit: int, call: CallLog) -> tuple[AfterCallSettings, LeadField, CallAnalysis, Lead]:
+    business = call.business
+    claim = {"kind": "booking", "tool": "none", "quote": f"I have booked {word}.", "is_backed": False}
+    return (
+        AfterCallSettings.objects.create(business=business, is_on=True, guidance=f"{word} guidance"),
+        LeadField.objects.create(
+            business=business, name="their_name", label=f"{word} name", description=f"{word} text"
+        ),
+        CallAnalysis.objects.create(
+            business=business,
+            call=call,
+            state=AnalysisState.DONE,
+            summary=f"{word} summary",
+            outcome="resolved",
+            sentiment="neutral",
+            follow_ups=[f"{word} to do"],
+            lead_values={"their_name": f"{word} Ada"},
+            claims=[claim],
+            has_unbacked_claim=True,
+            model=f"{word}-model",
+            analysed_at=STARTED + timedelta(minutes=2),
+        ),
+        Lead.objects.create(
+            business=business,
+            number=f"+1555{digit}100142",
+            values={"their_name": {"value": f"{word} Ada", "at": STARTED.isoformat(), "call": call.pk}},
+            last_call=call,
+            last_call_at=STARTED,
+        ),
+    )
 
 
 def hours_form(**fields: Any) -> dict[str, Any]:

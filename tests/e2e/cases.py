@@ -29,7 +29,7 @@ CALLER = "+15550100199"
 
 def empty_database() -> None:
     """Delete all that a system writes. A flush would take along what migrations put in, and other tests come after."""
-    ours = [apps.get_app_config(name) for name in ("calls", "businesses", "django_celery_results")]
+    ours = [apps.get_app_config(name) for name in ("analysis", "calls", "businesses", "django_celery_results")]
     tables = [model._meta.db_table for app in ours for model in app.get_models(include_auto_created=True)]
     connection.ops.execute_sql_flush(connection.ops.sql_flush(no_style(), tables, allow_cascade=True))
 

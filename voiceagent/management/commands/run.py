@@ -3,7 +3,7 @@
 1. The lock of this checkout, a free port.
 2. The private Valkey, unless REDIS_URL names a server; then the migrations.
 3. On a new database: an administrator, a business with an agent and a number.
-4. The simulated model, unless OPENAI_API_KEY is set; web, worker, beat.
+4. The simulated model, unless OPENAI_API_KEY is set; web, workers, beat.
 5. When the web process answers: the banner, and on the first start one demonstration call.
 6. Until Ctrl-C. Then web first, so that calls can end; the workers, which take what is left; the broker last.
 """
@@ -33,6 +33,7 @@ TICK_SECONDS = 0.1
 WEB_GRACE = 60.0  # beyond DRAIN_SECONDS: `serve` hands over calls and records within half a minute
 OTHER_GRACE = 5.0
 DEATHS_TO_GIVE_UP = 3
+OFFLINE = ("-Q", "offline", "-c", "1", "-n", "offline@%h")  # what nothing waits for: docs/after-the-call.md
 
 
 class Stopped(Exception):
@@ -98,6 +99,7 @@ class Command(BaseCommand):
         children = [
             Child("web", [python, manage, "serve", "--host", running.HOST, "--port", str(port)], environment),
             Child("worker", [*celery, "worker", "-Q", "high,default", "--loglevel", "INFO"], environment),
+            Child("offline", [*celery, "worker", *OFFLINE, "--loglevel", "INFO"], environment),
             Child("beat", [*celery, "beat", "--loglevel", "INFO", "--pidfile=", "-s", schedule], environment),
         ]
         for child in children:
@@ -152,7 +154,7 @@ class Command(BaseCommand):
                 self.say(f"Live calls may go on for {settings.DRAIN_SECONDS_OF_RUN} s.")
         stop(["demonstration"], OTHER_GRACE, hurry)
         stop(["web"], settings.DRAIN_SECONDS_OF_RUN + WEB_GRACE, hurry)
-        stop(["worker", "beat", "model"], WORKER_GRACE, hurry)
+        stop(["worker", "offline", "beat", "model"], WORKER_GRACE, hurry)
         if broker is not None:
             broker.release()
         if self.supervisor.children:
