@@ -150,4 +150,4 @@ class EntrypointTests(SimpleTestCase):
     def test_an_unknown_role_is_refused_with_the_known_ones(self) -> None:
         ended = subprocess.run([BASE / "docker" / "entrypoint.sh", "webb"], env=BARE, capture_output=True, text=True)
         self.assertEqual(ended.returncode, 64)
-        self.assertIn("Known: web, worker, beat, migrate", ended.stderr)
+        self.assertIn("Known: web, worker, offline, beat, migrate", ended.stderr)
