@@ -1,6 +1,6 @@
 # voiceagent: two commands matter, `make run` and `make test`. Everything stays inside this folder (.venv/, var/).
 .DEFAULT_GOAL := help
-.PHONY: help run call doctor test test-services test-browser chaos scenarios bench check format lock install clean
+.PHONY: help run call doctor test test-services test-browser chaos scenarios bench bench-clear check format lock install clean
 PY := .venv/bin/python
 PROCESSES ?= 3# of a test run; most tests wait for a call's real time
 
@@ -32,8 +32,11 @@ chaos: .venv/.dev ## Break Redis, the database, workers and web under calls; com
 scenarios: .venv/.dev ## Script a hundred calls with real speech, each on a rough line too (SCENARIOS="--only NAME --plain")
 	@$(PY) -m tests.scenarios $(SCENARIOS)
 
-bench: .venv/.base ## How soon the agent stops when the caller speaks, 25 calls on one core (BENCH="--calls 50 --page")
-	@$(PY) -m bench clear $(BENCH)
+bench: .venv/.base ## The product beside a bare relay, Twilio's sample and pipecat-ai, 3 minutes (needs gcc; BENCH=--keep)
+	@$(PY) -m bench.short $(BENCH)
+
+bench-clear: .venv/.base ## How soon the agent stops when the caller speaks, 25 calls on one core (CLEAR="--calls 50 --page")
+	@$(PY) -m bench clear $(CLEAR)
 
 bench-web: .venv/.base ## How long pages of calls take over a million calls (needs PostgreSQL; minutes; WEB="--keep --results")
 	@$(PY) -m bench.web $(WEB)

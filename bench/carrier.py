@@ -54,6 +54,44 @@ class Account:
         return base64.b64encode(hmac.digest(self.auth_token.encode(), text.encode(), hashlib.sha1)).decode()
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the product's TwiML says of the stream to open."""
+
+    url: str
+    token: str
+
+
+def ask(account: Account, call_sid: str, caller: str) -> Answer:
+    """Post the webhook of an incoming call, signed as the carrier does. Raise Refused."""
+    url, path = f"{account.public_url}/twilio/voice/", "/twilio/voice/"
+    form = {
+        "CallSid": call_sid,
+        "AccountSid": account.sid,
+        "From": caller,
+        "To": account.number,
+        "CallStatus": "ringing",
+        "Direction": "inbound",
+        "ApiVersion": "2010-04-01",
+    }
+    headers = FORWARDED | {
+        "Host": urlsplit(url).netloc,
+        "Content-Type": "application/x-www-form-urlencoded",
+        "X-Twilio-Signature": account.signature(url, form),
+    }
+    connection = http.client.HTTPConnection("127.0.0.1", account.port, timeout=15)
+    with contextlib.closing(connection):
+        connection.request("POST", path, urlencode(form), headers)
+        answer = connection.getresponse()
+        body = answer.read().decode()
+    if answer.status != 200:
+        raise Refused(f"{answer.status} {body[:200]}")
+    stream, token = _STREAM.search(body), _TOKEN.search(body)
+    if stream is None or token is None:
+        raise Refused(body)
+    return Answer(html.unescape(stream[1]), html.unescape(token[1]))
+
+
 class _Media(msgspec.Struct):
     payload: str
 
@@ -86,11 +124,8 @@ class Call:
         self._sequence = 0
 
     async def connect(self) -> None:
-        answer = await asyncio.to_thread(self._ask)
-        stream, token = _STREAM.search(answer), _TOKEN.search(answer)
-        if stream is None or token is None:
-            raise Refused(answer)
-        self._token, url = html.unescape(token[1]), html.unescape(stream[1])
+        asked = await asyncio.to_thread(ask, self._account, self._call_sid, f"+1555020{self._line.number:04d}")
+        self._token, url = asked.token, asked.url
         parts = urlsplit(url)
         self._socket: ClientConnection = await connect(
             f"ws://{parts.netloc}{parts.path}",
@@ -103,32 +138,6 @@ class Call:
             ping_interval=None,
             close_timeout=2,
         )
-
-    def _ask(self) -> str:
-        """The TwiML for this call."""
-        url, path = f"{self._account.public_url}/twilio/voice/", "/twilio/voice/"
-        form = {
-            "CallSid": self._call_sid,
-            "AccountSid": self._account.sid,
-            "From": f"+1555020{self._line.number:04d}",
-            "To": self._account.number,
-            "CallStatus": "ringing",
-            "Direction": "inbound",
-            "ApiVersion": "2010-04-01",
-        }
-        headers = FORWARDED | {
-            "Host": urlsplit(url).netloc,
-            "Content-Type": "application/x-www-form-urlencoded",
-            "X-Twilio-Signature": self._account.signature(url, form),
-        }
-        connection = http.client.HTTPConnection("127.0.0.1", self._account.port, timeout=15)
-        with contextlib.closing(connection):
-            connection.request("POST", path, urlencode(form), headers)
-            answer = connection.getresponse()
-            body = answer.read().decode()
-        if answer.status != 200:
-            raise Refused(f"{answer.status} {body[:200]}")
-        return body
 
     async def run(self) -> None:
         listening = asyncio.create_task(self._listen())

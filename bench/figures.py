@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import platform
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("django", "channels", "daphne", "twisted", "websockets", "openai", "msgspec", "redis")
+PACKAGES = (
+    "django", "channels", "daphne", "twisted", "uvicorn", "uvloop", "picows", "websockets", "openai", "msgspec",
+    "redis",
+)  # fmt: skip
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -29,11 +33,21 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def circumstances() -> str:
     """Date, machine and versions, in two sentences."""
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    machine = f"{os.cpu_count()} cores ({_processor()}), Linux {platform.release()}, Python {platform.python_version()}"
-    return f"{now}, {machine}. Versions: {', '.join(f'{name} {version(name)}' for name in PACKAGES)}."
+    machine = f"{os.cpu_count()} cores ({processor()}), Linux {platform.release()}, Python {platform.python_version()}"
+    return f"{now}, {machine}. Versions: {', '.join(f'{name} {number}' for name, number in versions().items())}."
 
 
-def _processor() -> str:
+def versions() -> dict[str, str]:
+    """Of the packages that matter for speed, as far as they are installed."""
+    found = {}
+    for name in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def processor() -> str:
+    """What it calls itself."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(named, platform.machine())
