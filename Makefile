@@ -1,6 +1,6 @@
 # voiceagent: two commands matter, `make run` and `make test`. Everything stays inside this folder (.venv/, var/).
 .DEFAULT_GOAL := help
-.PHONY: help run call doctor test test-services test-browser chaos scenarios bench bench-clear check format lock install clean
+.PHONY: help run call doctor test test-services test-browser chaos scenarios bench bench-full bench-clear check format lock install clean
 PY := .venv/bin/python
 PROCESSES ?= 3# of a test run; most tests wait for a call's real time
 
@@ -34,6 +34,9 @@ scenarios: .venv/.dev ## Script a hundred calls with real speech, each on a roug
 
 bench: .venv/.base ## The product beside a bare relay, Twilio's sample and pipecat-ai, 3 minutes (needs gcc; BENCH=--keep)
 	@$(PY) -m bench.short $(BENCH)
+
+bench-full: .venv/.base ## Calls per core, churn, growth, writes, two processes; 20 minutes (FULL="--keep --only churn")
+	@$(PY) -m bench.full $(FULL)
 
 bench-clear: .venv/.base ## How soon the agent stops when the caller speaks, 25 calls on one core (CLEAR="--calls 50 --page")
 	@$(PY) -m bench clear $(CLEAR)

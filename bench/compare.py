@@ -46,8 +46,8 @@ class Run:
     @property
     def lost(self) -> int:
         """Frames that the model never got, and calls that the system ended, as fifty frames each."""
-        if self.failure or not self.report["up"]["count"]:
-            return 0  # there is nothing to be known
+        if self.failure:
+            return 0
         return int(self.report["sent"] - self.report["arrived"] + 50 * self.report["lost_calls"])
 
     def figure(self, name: str, share: str) -> float:
@@ -133,7 +133,7 @@ def _row(runs: Sequence[Run], floor: Sequence[Run]) -> list[str]:
         f"{median(cpu):.2f} ({min(cpu):.2f} to {max(cpu):.2f})",
         _number(ratio),
         *map(_number, values),
-        str(sum(run.lost for run in runs)) if first.report["up"]["count"] else "-",
+        str(sum(run.lost for run in runs)) if first.report["sent"] else "-",
         _number(middle(runs, lambda run: run.figure("late", "p99"))),
     ]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bench.carrier import ask
+from bench.carrier import Account, ask
 from bench.load import Entrance, Load
 from bench.native import BUILT, program
 from bench.system import GENERATOR_CORE, NICE, REPOSITORY, WEB_CORE, System, free_port
@@ -32,27 +32,33 @@ class Rival:
     pid: int
     load: Load
     entrance: Callable[[int], Entrance]  # of the call of that number; slow: it may ask the system first
+    system: System | None = None  # of the product
 
 
 @contextlib.contextmanager
 def voiceagent(server: str = "", environment: dict[str, str] | None = None) -> Iterator[Rival]:
     """The product with everything on. `server`: what it serves with, if not what it does by itself."""
     chosen = {"WEB_SERVER": server} if server else {}
-    with (
-        Load(GENERATOR_CORE) as load,
-        System(chosen | (environment or {})) as system,
-        system.web(load.model_port) as web,
-    ):
+    name = f"voiceagent, {server}" if server else "voiceagent"
+    with System(chosen | (environment or {})) as system, process_of(system, name) as rival:
+        yield rival
 
-        def entrance(number: int) -> Entrance:
-            call_sid = "CA" + secrets.token_hex(16)
-            answer = ask(web.account, call_sid, f"+1555020{number:04d}")
-            parts = urlsplit(answer.url)
-            signature = web.account.signature(answer.url, {})
-            port, sid = web.account.port, web.account.sid
-            return Entrance(port, parts.path, call_sid, sid, parts.netloc, signature, answer.token)
 
-        yield Rival(f"voiceagent, {server}" if server else "voiceagent", web.pid, load, entrance)
+@contextlib.contextmanager
+def process_of(system: System, name: str, core: int = WEB_CORE, load_core: int = GENERATOR_CORE) -> Iterator[Rival]:
+    """One web process of the product, with a load and a model of its own."""
+    with Load(load_core) as load, system.web(load.model_port, core) as web:
+        yield Rival(name, web.pid, load, _signed(web.account), system)
+
+
+def _signed(account: Account) -> Callable[[int], Entrance]:
+    def entrance(number: int) -> Entrance:
+        call_sid = "CA" + secrets.token_hex(16)
+        answer = ask(account, call_sid, f"+1555020{number:04d}")
+        parts, signature = urlsplit(answer.url), account.signature(answer.url, {})
+        return Entrance(account.port, parts.path, call_sid, account.sid, parts.netloc, signature, answer.token)
+
+    return entrance
 
 
 @contextlib.contextmanager
@@ -78,14 +84,14 @@ def pipecat() -> Iterator[Rival]:
 
 def peers_python() -> Path:
     """The interpreter of the peers' own environment, which is made when it is not there."""
-    mark, wanted = BUILT / "peers" / ".installed", PEERS / "requirements.txt"
-    if not (mark.exists() and mark.stat().st_mtime > wanted.stat().st_mtime):
+    mark, wanted = BUILT / "peers" / "installed.txt", PEERS / "requirements.txt"
+    if not (mark.exists() and mark.read_bytes() == wanted.read_bytes()):
         print("Installing the peers into var/bench/peers ...", flush=True)
         BUILT.mkdir(parents=True, exist_ok=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(BUILT / "peers")], check=True)
         pip = [str(PEERS_PYTHON), "-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", str(wanted)]
         subprocess.run(pip, check=True)
-        mark.touch()
+        mark.write_bytes(wanted.read_bytes())
     return PEERS_PYTHON
 
 

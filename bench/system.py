@@ -60,10 +60,10 @@ class System:
             path = self._folder / "v.sock"
             options = ["--port", "0", "--unixsocket", str(path), "--save", "", "--appendonly", "no"]
             broker = [str(get_binary_path()), *options, "--dir", str(self._folder)]
-            self._stack.enter_context(self._running("broker", broker, GENERATOR_CORE))
+            self.broker = self._stack.enter_context(self._running("broker", broker, GENERATOR_CORE))
             _wait_until(path.exists, 10, "the broker's socket is there")
-            self._manage("migrate", "--no-input")
-            self._manage("shell", "-c", "from businesses import demo; demo.seed()")
+            self.manage("migrate", "--no-input")
+            self.manage("shell", "-c", "from businesses import demo; demo.seed()")
         except BaseException:
             self.__exit__()
             raise
@@ -74,21 +74,29 @@ class System:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     @contextlib.contextmanager
-    def web(self, model_port: int) -> Iterator[Web]:
+    def web(self, model_port: int, core: int = WEB_CORE) -> Iterator[Web]:
         """A fresh web process on a core of its own, whose speech model listens on that port."""
         self._environment["OPENAI_BASE_URL"] = f"http://127.0.0.1:{model_port}/v1"
         port = free_port()
         arguments = [sys.executable, "manage.py", "serve", "--host", "127.0.0.1", "--port", str(port)]
         account = Account(port, PUBLIC_URL, ACCOUNT_SID, self._auth_token, NUMBER)
-        with self._running("web", arguments, WEB_CORE) as process:
+        with self._running("web", arguments, core) as process:
             _wait_until(lambda: _answers(port), 60, f"web answers; its log is {self._folder / 'web.log'}")
             yield Web(process.pid, account)
+
+    @contextlib.contextmanager
+    def worker(self) -> Iterator[int]:
+        """A worker of one process, with the settings it always has, on the web process's core. Yields its id."""
+        arguments = [sys.executable, "-m", "celery", "-A", "voiceagent", "worker", "-Q", "high,default", "-c", "1"]
+        with self._running("worker", arguments, WEB_CORE) as process:
+            yield process.pid
 
     def log(self, lines: int = 20) -> str:
         """The end of what the web processes wrote."""
         return "\n".join((self._folder / "web.log").read_text(errors="replace").splitlines()[-lines:])
 
-    def _manage(self, *arguments: str) -> None:
+    def manage(self, *arguments: str) -> None:
+        """Run one of the product's own commands to its end. Raise subprocess.CalledProcessError."""
         subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=REPOSITORY,
@@ -96,6 +104,17 @@ class System:
             stdout=subprocess.DEVNULL,
             check=True,
         )
+
+    @contextlib.contextmanager
+    def speaking(self, *arguments: str) -> Iterator[Iterator[str]]:
+        """Run one of the product's own commands, and yield the lines that it prints."""
+        command = ["taskset", "-c", str(GENERATOR_CORE), sys.executable, "manage.py", *arguments]
+        environment = {**os.environ, **self._environment}
+        with subprocess.Popen(
+            command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ) as process:
+            assert process.stdout is not None
+            yield iter(process.stdout)
 
     @contextlib.contextmanager
     def _running(self, name: str, arguments: Sequence[str], core: int) -> Iterator[subprocess.Popen[bytes]]:
@@ -180,3 +199,8 @@ def _wait_until(condition: Callable[[], bool], seconds: float, what: str) -> Non
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {seconds:.0f} s: {what}")
         time.sleep(0.05)
+
+
+def threads(pid: int) -> int:
+    """Threads of a process."""
+    return len(os.listdir(f"/proc/{pid}/task"))

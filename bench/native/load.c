@@ -375,7 +375,7 @@ static void send_audio(struct call *c) {
         "\"%u\",\"payload\":\"%s\"},\"streamSid\":\"%s\"}",
         ++c->sequence, c->frames, c->frames * 20, encoded, c->stream_sid);
     int64_t *stamp = &c->sent_at[c->frames % RING];
-    bool counts = measuring && c->measured && c->heard;
+    bool counts = measuring && c->measured && c->heard && !in_order;
     *stamp = counts ? now_ns() : 0;
     sent += counts;
     send_text(c->phone, text, n);

@@ -1,0 +1,155 @@
+"""How many turns one worker process stores in a second, beside a bare INSERT loop on the same PostgreSQL server."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from bench.system import System
+
+SERVER = "postgres://postgres@127.0.0.1:5432"
+TURNS = 2000
+BATCH = 20  # turns of one call, which the fact of its end carries
+FACTS = 40
+WAIT_SECONDS = 120.0
+USER = "Could you tell me whether you have got a table for four on Friday evening?"
+REPLY = "Certainly. On Friday we have got a table for four at seven, and another one at half past eight."
+
+# Run by the product's own shell: the jobs as the product queues them.
+_CALLS = """
+from calls import tasks
+from businesses.models import Business
+business = Business.objects.first().pk
+sids = ["CA%032x" % number for number in range({first}, {first} + {calls})]
+for sid in sids:
+    tasks.create_call_log.delay(sid, business, "+15550200001", "+15550100100", "inbound")
+"""
+_ONE_BY_ONE = """
+for number in range({turns}):
+    tasks.save_conversation_turn.delay(
+        sids[number % len(sids)], business, {user!r}, {reply!r}, number // len(sids), heard_text={reply!r},
+        generated_ms=4000, heard_ms=4000)
+"""
+_BATCHES = """
+for sid in sids:
+    turns = [dict(turn_index=number, user_text={user!r}, bot_reply={reply!r}, heard_text={reply!r}, generated_ms=4000,
+                  heard_ms=4000) for number in range({batch})]
+    tasks.finalize_call_log.delay(sid, business, "completed", 60, "", turns=turns)
+"""
+_FACTS = """
+import time
+from calls.recorder import get_recorder
+recorder = get_recorder()
+for number in range({facts}):
+    print("saved", number, time.time(), flush=True)
+    recorder.save_conversation_turn(call_sid=sids[0], business_id=business, user_text={user!r}, bot_reply={reply!r},
+                                    turn_index=number)
+    time.sleep(0.25)
+recorder.close(5)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Rows a second; `to_bare`: as a share of what the bare loop manages."""
+
+    what: str
+    per_second: float
+    to_bare: float
+
+
+@contextlib.contextmanager
+def system(server: str = SERVER) -> Iterator[tuple[System, str]]:
+    """The product on a PostgreSQL database of its own, dropped afterwards; and that database's address."""
+    name = "bench_writes_" + secrets.token_hex(4)
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as database:
+        database.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    url = f"{server}/{name}"
+    try:
+        with System({"DATABASE_URL": url, "LOG_LEVEL": "WARNING"}) as started:
+            yield started, url
+    finally:
+        with psycopg.connect(f"{server}/postgres", autocommit=True) as database:
+            database.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def measure(started: System, url: str) -> list[Written]:
+    """The bare loop, the worker one by one, and the worker with what a call's end carries."""
+    with psycopg.connect(url, autocommit=True) as database:
+        bare = _bare(database)
+        one_by_one = _CALLS.format(first=1, calls=100) + _ONE_BY_ONE.format(turns=TURNS, user=USER, reply=REPLY)
+        single = _drained(started, database, one_by_one, TURNS)
+        calls = TURNS // BATCH
+        batches = _CALLS.format(first=1000, calls=calls) + _BATCHES.format(batch=BATCH, user=USER, reply=REPLY)
+        batched = _drained(started, database, batches, TURNS)
+    return [
+        Written("INSERT loop, a commit a row", bare, 1.0),
+        Written("worker, one turn a job", single, single / bare),
+        Written(f"worker, {BATCH} turns a job", batched, batched / bare),
+    ]
+
+
+def _bare(database: psycopg.Connection) -> float:
+    database.execute(
+        "CREATE TABLE bare (id bigserial PRIMARY KEY, call bigint, turn int, user_text text, reply text, heard text,"
+        " generated_ms int, heard_ms int, at timestamptz DEFAULT now(), UNIQUE (call, turn))"
+    )
+    insert = (
+        "INSERT INTO bare (call, turn, user_text, reply, heard, generated_ms, heard_ms) VALUES (%s,%s,%s,%s,%s,%s,%s)"
+    )
+    began = time.monotonic()
+    for number in range(TURNS):
+        database.execute(insert, (number % 100, number // 100, USER, REPLY, REPLY, 4000, 4000))
+    return TURNS / (time.monotonic() - began)
+
+
+def _drained(started: System, database: psycopg.Connection, script: str, turns: int) -> float:
+    """Queue the jobs, then start a worker; rows a second between a tenth of the rows and the last one."""
+    before = _rows(database)
+    started.manage("shell", "-c", script)
+    with started.worker():
+        deadline = time.monotonic() + WAIT_SECONDS
+        first, begun = 0, 0.0
+        while (stored := _rows(database) - before) < turns:
+            if not begun and stored >= turns // 10:
+                first, begun = stored, time.monotonic()
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{stored} of {turns} turns stored after {WAIT_SECONDS:.0f} s")
+            time.sleep(0.02)
+        return (turns - first) / (time.monotonic() - begun)
+
+
+def _rows(database: psycopg.Connection) -> int:
+    row = database.execute("SELECT count(*) FROM calls_conversationturn").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def fact_to_row(started: System, url: str) -> list[float]:
+    """Milliseconds from a fact's way into the recorder until another connection sees its row; nothing else to do."""
+    script = _CALLS.format(first=5000, calls=1) + _FACTS.format(facts=FACTS, user=USER, reply=REPLY)
+    with started.worker(), psycopg.connect(url, autocommit=True) as database:
+        seen: list[float] = []
+        before = _rows(database)
+        with started.speaking("shell", "-c", script) as output:
+            saved: list[float] = []
+            for text in output:
+                if text.startswith("saved "):
+                    saved.append(float(text.split()[2]))
+                    seen.append(_until(database, before + len(saved)))
+    return [(at - since) * 1000 for since, at in zip(saved[1:], seen[1:], strict=True)]  # the first connects
+
+
+def _until(database: psycopg.Connection, rows: int) -> float:
+    deadline = time.time() + 30
+    while _rows(database) < rows:
+        if time.time() > deadline:
+            raise TimeoutError("a fact's row did not come")
+        time.sleep(0.001)
+    return time.time()
