@@ -127,7 +127,8 @@ def is_time_to_call(zones: tuple[str, ...], rules: DialRules, now: datetime) -> 
 
 def _is_between(local: time, rules: DialRules) -> bool:
     begin, end = rules.calls_from, rules.calls_until
-    return begin <= local < end if begin <= end else local >= begin or local < end
+    # From and until the same hour is all day.
+    return begin <= local < end if begin < end else local >= begin or local < end
 
 
 def _read(text: str, home_country: str) -> PhoneNumber | Refused:

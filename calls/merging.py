@@ -126,7 +126,7 @@ def _take_from_streams(call: CallLog) -> None:
     """What the row says of the call's end, out of what its streams said of theirs."""
     reports = [call.streams[number] for number in sorted(call.streams, key=int)]
     last = streams.reported(call.streams, call.last_stream)
-    call.ended_reason = last["ended_reason"] if last is not None else ""
+    call.ended_reason = call.taken_away or (last["ended_reason"] if last is not None else "")
     counts = [report["turns"] for report in reports]
     all_told = len(reports) == call.last_stream + 1 and None not in counts
     call.expected_turns = sum(counts) if all_told else None

@@ -28,7 +28,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from businesses.models import AgentVersion, Business
-from calls import facts, merging, parts, streams
+from calls import facts, merging, parts, refusals, streams
 from calls.facts import BadFact
 from calls.models import (
     TERMINAL_STATUSES,
@@ -140,6 +140,7 @@ def save_tool_use(
         with _locked_call(call_sid, business_id) as call:
             merging.started(call, use.started_at)
             parts.put_tool_uses(call, [use])
+            refusals.heed(call, [use])
 
     return _applied("save_tool_use", given, apply)
 
@@ -232,6 +233,7 @@ def finalize_call_log(
                 merging.started(call, message.taken_at)
             parts.put_turns(call, all_turns)
             parts.put_tool_uses(call, all_tool_uses)
+            refusals.heed(call, all_tool_uses)
             parts.put_messages(call, all_messages)
             if not knows_turns:
                 call.transcript = max(whole, call.transcript, key=lambda text: (len(text), text))
@@ -271,6 +273,20 @@ def apply_call_status(
                 merging.settle(call)
 
     return _applied("apply_call_status", arguments, apply)
+
+
+def take_away(call_sid: str, business_id: int, *, ended_reason: str, answered_by: str = "") -> bool:
+    """The call was taken away from its agent while it went on, for `ended_reason`; `answered_by` is what machine
+    detection said. Either may be empty; what is known already stays."""
+    arguments = dict(locals())
+
+    def apply() -> None:
+        reason = facts.ended_reason(ended_reason)
+        with _locked_call(call_sid, business_id) as call:
+            merging.fill_empty(call, {"taken_away": reason, "answered_by": facts.short(answered_by, 20)})
+            merging.settle(call)
+
+    return _applied("take_away", arguments, apply)
 
 
 def reap_call_log(

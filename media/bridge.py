@@ -459,6 +459,7 @@ class CallBridge:
             agent=self._agent,
             record=self._record,
             now=started,
+            is_outbound=self._caller is not None and self._caller.direction == "outbound",
         )
         output, state = await tools.answer(command.name, command.arguments, context, command.timeout_seconds)
         self._record.tool_finished(command.tool_call_id, output, state, self._loop.time())

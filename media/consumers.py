@@ -20,7 +20,7 @@ from calls.doors import NotAdmitted, admit, recall, tell_ending
 from calls.history import PastTurn
 from calls.recorder import get_recorder
 from calls.stream_tickets import Ticket, TicketRefused, read_ticket, read_token
-from media import live
+from media import live, tools
 from media.bridge import CallBridge, call_config
 from media.engine.events import CallerAudio, CarrierClosed
 from media.realtime import get_model
@@ -115,9 +115,10 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
             self.ticket = read_ticket(self._kwargs()["ticket"], self._kwargs()["call_sid"])
             if not get_admission().fits(self.ticket.call_sid, asyncio.get_running_loop().time()):
                 raise StreamRefused("process_full")
-            return await admit(self.ticket)
+            agent = await admit(self.ticket)
         except (TicketRefused, NotAdmitted) as refusal:
             raise StreamRefused(refusal.reason) from refusal
+        return tools.for_outbound(agent) if self.ticket.is_outbound else agent
 
     def _make_bridge(self, agent: AgentSnapshot, past: list[PastTurn]) -> CallBridge:
         model = get_model()

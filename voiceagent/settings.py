@@ -106,6 +106,7 @@ INSTALLED_APPS = [
     "django_celery_results",
     "businesses",
     "calls",
+    "outbound",
     "media",
     "console",
     "analysis",
@@ -220,6 +221,9 @@ JOURNAL_MAX_BYTES = env.int("JOURNAL_MAX_BYTES", default=256 * 1024 * 1024)
 MAX_CALLS_PER_PROCESS = env.int("MAX_CALLS_PER_PROCESS", default=100)
 LOOP_LATE_MS = env.int("LOOP_LATE_MS", default=250)
 
+# --- Outbound calls (docs/outbound.md): of all businesses together; each has its own limit beside it -----------
+OUTBOUND_CALLS_AT_ONCE = env.int("OUTBOUND_CALLS_AT_ONCE", default=20)
+
 # --- Watching (docs/jobs.md) ---------------------------------------------------------------------------------
 # /metrics is there for whoever sends it as a bearer token; without it the address does not exist.
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
@@ -273,6 +277,8 @@ CELERY_BEAT_SCHEDULE = {
         "task": "calls.tasks.reconcile_calls",
         "schedule": crontab(hour=str(RECONCILE_HOUR), minute="20"),
     },
+    # A call that is placed is dialled at once; this is for what waits, and what went wrong.
+    "dial-what-waits": {"task": "outbound.tasks.look_around", "schedule": 5.0, "options": {"expires": 5}},
     # A message that waited longer would only repeat the next one. Web processes look by themselves, as often.
     "replay-journal": {"task": "calls.tasks.replay_journal", "schedule": 30.0, "options": {"expires": 30}},
     "render-missing-clips": {

@@ -7,6 +7,7 @@ from console import views as console
 
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("twilio/outbound/", include("outbound.urls")),
     path("twilio/", include("calls.urls")),
     path("metrics", console.metrics, name="metrics"),
 ]

@@ -46,28 +46,28 @@ def fetch(call_sid: str, seconds: float = DEADLINE_SECONDS) -> Answer:
 def calls_since(start: datetime, seconds: float = DEADLINE_SECONDS) -> Iterator[CarrierCall]:
     """The calls that began after `start`, newest first; the deadline is for each page. Raise CarrierUnreachable."""
     failure = ""
-    client, page = _client(seconds), None
+    api, page = client(seconds), None
     for _ in range(MAX_PAGES):
         try:
-            page = _pool.run(lambda before=page: _next_page(client, before, start), seconds)  # type: ignore[misc]
+            page = _pool.run(lambda before=page: _next_page(api, before, start), seconds)  # type: ignore[misc]
         except (TwilioException, requests.RequestException, TimeoutError, PoolBusy, ValueError) as error:
             failure = type(error).__name__
             break
         if page is None:
             return
-        yield from (_read(call) for call in page)
+        yield from (read(call) for call in page)
     raise CarrierUnreachable(failure or "too many pages")  # outside the handler: Twilio's errors quote its answers
 
 
-def _next_page(client: Client, page: Any, start: datetime) -> Any:
+def _next_page(api: Client, page: Any, start: datetime) -> Any:
     if page is None:
-        return client.calls.page(start_time_after=start, page_size=PAGE)
-    return client.calls.get_page(page.next_page_url) if page.next_page_url else None
+        return api.calls.page(start_time_after=start, page_size=PAGE)
+    return api.calls.get_page(page.next_page_url) if page.next_page_url else None
 
 
 def _fetch(call_sid: str, seconds: float) -> Answer:
     try:
-        call = _read(_client(seconds).calls(call_sid).fetch())
+        call = read(client(seconds).calls(call_sid).fetch())
     except TwilioRestException as error:
         return NoSuchCall() if error.status == 404 else Unreachable(str(error.status))
     except (TwilioException, requests.RequestException, ValueError) as error:
@@ -75,7 +75,8 @@ def _fetch(call_sid: str, seconds: float) -> Answer:
     return call if call.status in CallStatus.values else Unreachable("unknown status")
 
 
-def _client(seconds: float) -> Client:
+def client(seconds: float) -> Client:
+    """Twilio's own, with a timeout for each read."""
     account_sid, token = settings.TWILIO_ACCOUNT_SID, settings.TWILIO_AUTH_TOKENS[0]
     return Client(account_sid, token, http_client=_Http(settings.TWILIO_API_URL, seconds))
 
@@ -93,7 +94,8 @@ class _Http(TwilioHttpClient):  # type: ignore[misc]  # the package has no types
         return super().request(method, url, *args, **options)
 
 
-def _read(call: Any) -> CarrierCall:
+def read(call: Any) -> CarrierCall:
+    """A call resource of Twilio's as what we keep of it."""
     duration: int | None = None
     with contextlib.suppress(TypeError, ValueError):
         duration = int(call.duration)

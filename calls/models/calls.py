@@ -121,6 +121,10 @@ class CallLog(models.Model):
         db_default="",
         help_text="Of an outbound call: what machine detection says.",
     )
+    # Counts more than what a stream says of its end: it was cut off for this, and knows nothing of it.
+    taken_away = models.CharField(
+        max_length=20, choices=EndedReason.choices, blank=True, default="", db_default="", editable=False
+    )
     recording_consent = models.CharField(
         max_length=10, blank=True, default="", db_default="", help_text="announced, granted or refused."
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import traceback
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -15,7 +16,7 @@ import structlog
 from businesses.snapshots import AgentSnapshot, HttpTool
 from media.engine.config import ToolSpec
 from media.tools import arguments as tool_arguments
-from media.tools import end_call, http, take_message
+from media.tools import do_not_call, end_call, http, take_message
 from media.tools.base import Tool, ToolContext, ToolError, ToolFailed, ToolRecord, ToolRefused
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "ToolRefused",
     "answer",
     "as_text",
+    "for_outbound",
     "known",
     "run",
     "schemas",
@@ -50,7 +52,14 @@ TOOLS: dict[str, Tool] = {
         parameters=take_message.PARAMETERS,
         run=take_message.run,
     ),
+    "do_not_call": Tool(
+        name="do_not_call",
+        description=do_not_call.DESCRIPTION,
+        parameters=do_not_call.PARAMETERS,
+        run=do_not_call.run,
+    ),
 }
+ON_EVERY_OUTBOUND_CALL = "do_not_call"
 
 
 async def run(name: str, arguments: str, context: ToolContext) -> dict[str, Any]:
@@ -103,6 +112,13 @@ def known(agent: AgentSnapshot) -> list[Tool]:
         else:
             tools.append(tool)
     return tools
+
+
+def for_outbound(agent: AgentSnapshot) -> AgentSnapshot:
+    """Return the agent as it is on calls that we place: whoever is called can say that it was once too often."""
+    if ON_EVERY_OUTBOUND_CALL in agent.tools:
+        return agent
+    return replace(agent, tools=(*agent.tools, ON_EVERY_OUTBOUND_CALL))
 
 
 def specs(agent: AgentSnapshot) -> dict[str, ToolSpec]:

@@ -32,6 +32,7 @@ class ToolContext:
     agent: AgentSnapshot
     record: ToolRecord
     now: float
+    is_outbound: bool = False  # the business called, and `to_number` is who was called
 
 
 Run = Callable[[dict[str, Any], ToolContext], Awaitable[dict[str, Any]]]

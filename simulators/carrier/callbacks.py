@@ -37,12 +37,16 @@ class StatusCallbacks:
     async def _detect(self) -> None:
         call, settings = self._call, self._call.settings
         await asyncio.sleep(settings.amd_ms / 1000)
+        if call.ledger.ended_at:  # nobody is left to be told from a machine
+            return
         params = {
             "CallSid": call.ledger.call_sid,
             "AccountSid": call.ledger.account_sid,
             "AnsweredBy": settings.answered_by,
             "MachineDetectionDuration": str(settings.amd_ms),
         }
+        with call.account.lock:
+            call.account.calls[call.ledger.call_sid].answered_by = settings.answered_by
         answer = await call.request("amd", "POST", settings.absolute(settings.amd_callback), params)
         if not answer.ok:
             call.error(11200, f"machine detection callback answered {answer.status or answer.error}", fault=True)

@@ -86,6 +86,7 @@ class Carrier:
         return start
 
     def _outbound_settings(self, fields: dict[str, str]) -> Settings:
+        detection, amd_callback = fields.get("MachineDetection", ""), fields.get("AsyncAmdStatusCallback", "")
         return dataclasses.replace(
             self.settings,
             voice_path=fields.get("Url", ""),
@@ -93,7 +94,8 @@ class Carrier:
             status_path=fields.get("StatusCallback", ""),
             status_events=tuple(fields.get("StatusCallbackEvent", "completed").split()),
             fallback_path=fields.get("FallbackUrl", ""),
-            amd_callback=fields.get("AsyncAmdStatusCallback", "") if fields.get("AsyncAmd") == "true" else "",
+            amd_callback=amd_callback if detection and fields.get("AsyncAmd") == "true" else "",
+            answered_by=_verdict(self.settings.answered_by, detection),
         )
 
     async def _run(
@@ -142,3 +144,9 @@ class Carrier:
         task = asyncio.create_task(work)
         self._updates.add(task)
         task.add_done_callback(self._updates.discard)
+
+
+def _verdict(answered_by: str, detection: str) -> str:
+    """The end of a machine's greeting is only told to whoever asked for it (twilio.com/docs/voice)."""
+    is_machine = answered_by.startswith("machine_")
+    return "machine_start" if is_machine and detection == "Enable" else answered_by

@@ -182,6 +182,7 @@ class CallLedger:
     streams: list[StreamLedger] = field(default_factory=list)
     requests: list[WebRequest] = field(default_factory=list)
     verbs: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)  # by the carrier's own voice
     recordings: list[str] = field(default_factory=list)
     errors: list[Complaint] = field(default_factory=list)
     complaints: list[Complaint] = field(default_factory=list)

@@ -9,7 +9,9 @@ import hmac
 import json
 import re
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -64,12 +66,19 @@ class Api:
     auth_token: str
     dial: Callable[[CallResource, dict[str, str]], None] | None = None
     fail_next: list[int] = field(default_factory=list)  # HTTP statuses of the next answers, whatever is asked
+    delay_next: list[float] = field(default_factory=list)  # seconds before the next answers, whatever is asked
+    # HTTP statuses of the next answers to a created call, which is placed all the same; 0: none within `hang_seconds`.
+    fail_after_create: list[int] = field(default_factory=list)
+    hang_seconds: float = 15.0
+    owned: frozenset[str] = frozenset()  # the account's numbers; none: any number may be called from
     complaints: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
     def answer(self, method: str, target: str, fields: Fields, authorization: str) -> Reply:
         """One request."""
         self.requests.append(f"{method} {target}")
+        if self.delay_next:
+            time.sleep(self.delay_next.pop(0))
         try:
             self._fail_if_told()
             self._authenticate(authorization)
@@ -112,9 +121,12 @@ class Api:
             raise ApiError(400, 21211, f"Invalid 'To' Phone Number: {to}")
         if not NUMBER.fullmatch(from_number):
             raise ApiError(400, 21212, f"Invalid 'From' Phone Number: {from_number}")
+        if self.owned and from_number not in self.owned:
+            raise ApiError(400, 21210, f"'From' phone number not verified: {from_number}")
         if not any(_one(fields, name) for name in ("Url", "Twiml", "ApplicationSid")):
             raise ApiError(400, 21205, "Url parameter is required")
         self._check_instructions(fields)
+        _check_options(fields)
         callback = urlsplit(_one(fields, "StatusCallback"))
         if "_" in (callback.hostname or ""):
             raise ApiError(400, 21609, "StatusCallback host may not contain an underscore")
@@ -122,7 +134,16 @@ class Api:
         if self.dial:
             options = {name: " ".join(values) for name, values in fields.items()}
             self.dial(call, options)
+        self._lose_the_answer()
         return _json(201, self.account.call_json(call))
+
+    def _lose_the_answer(self) -> None:
+        """The call is placed, and whoever asked for it does not learn of it."""
+        if not self.fail_after_create:
+            return
+        if status := self.fail_after_create.pop(0):
+            raise ApiError(status, 20500, "Failed")
+        time.sleep(self.hang_seconds)
 
     def fetch_call(self, fields: Fields, sid: str) -> Reply:
         return _json(200, self.account.call_json(self._call(sid)))
@@ -260,6 +281,22 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Reply]], ...] = (
 )
 
 
+def _check_options(fields: Fields) -> None:
+    """Values that Twilio documents for a call to be made; the codes are those of a parameter it does not take."""
+    detection, is_async = _one(fields, "MachineDetection"), _one(fields, "AsyncAmd")
+    wrong = [
+        detection not in {"", "Enable", "DetectMessageEnd"},
+        is_async not in {"", "true", "false"},
+        is_async == "true" and not detection,
+        bool(detection) and bool(_one(fields, "SendDigits")),  # which would switch detection off
+        not 1 <= int(_one(fields, "Timeout") or 60) <= 600,
+        not 1 <= int(_one(fields, "TimeLimit") or 14_400) <= 14_400,
+        not set(fields.get("StatusCallbackEvent", [])) <= {"initiated", "ringing", "answered", "completed"},
+    ]
+    if any(wrong):
+        raise ApiError(400, 20001, "Invalid parameter")
+
+
 def _one(fields: Fields, name: str) -> str:
     return fields.get(name, [""])[0]
 
@@ -309,8 +346,9 @@ def _handler(api: Api) -> type[BaseHTTPRequestHandler]:
                 self.send_header("WWW-Authenticate", 'Basic realm="Twilio API"')
             self.send_header("Content-Type", reply.content_type)
             self.send_header("Content-Length", str(len(reply.body)))
-            self.end_headers()
-            self.wfile.write(reply.body)
+            with suppress(BrokenPipeError, ConnectionResetError):  # whoever asked has given up waiting
+                self.end_headers()
+                self.wfile.write(reply.body)
 
         do_GET = do_POST = do_DELETE = _serve
 

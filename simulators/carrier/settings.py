@@ -53,7 +53,7 @@ class Settings:
     max_call_seconds: float = 600.0
     callee: str = "answers"  # of a call made through the API: answers, busy, no-answer, failed
     amd_callback: str = ""  # of a call made through the API with asynchronous machine detection
-    answered_by: str = "human"
+    answered_by: str = "human"  # or unknown, fax, machine_end_beep, machine_end_silence, machine_end_other
     amd_ms: int = 1000  # how long the verdict takes: it may come before or after the stream starts
     dial_status: str = "completed"  # how a transfer ends: completed, busy, no-answer, failed
     dial_seconds: float = 2.0

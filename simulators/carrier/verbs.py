@@ -66,6 +66,8 @@ async def _verb(call: "Call", document: Document, verb: Verb) -> Document | Over
             await call.recordings.start(document, verb)
             return None
         case "Say" | "Pause" | "Play" | "Gather":
+            if verb.name == "Say":
+                call.ledger.said.append(verb.text)
             await _sleep(call, _seconds(verb), f"{verb.name} {verb.text[:60]}".strip())
             return None
         case "Record":

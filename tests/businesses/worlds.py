@@ -13,6 +13,7 @@ from django.db.models import Model
 from analysis.models import AfterCallSettings, AnalysisState, CallAnalysis, Lead, LeadField
 from businesses.models import Agent, AgentVersion, Business, Clip, DoNotCall, HttpTool, Membership, PhoneNumber
 from calls.models import CallLog, CallMessage, CallStatus, ConversationTurn, EndedReason, ToolUse
+from outbound.models import OutboundCall
 
 HOURS = ("opening_hours", "holidays")  # the prefixes of their forms
 STARTED = datetime(2026, 11, 23, 14, 5, 12, tzinfo=UTC)
@@ -34,6 +35,7 @@ class World:
     tool: HttpTool
     clip: Clip
     do_not_call: DoNotCall
+    outbound: OutboundCall
     after_call: AfterCallSettings
     lead_field: LeadField
     analysis: CallAnalysis
@@ -42,7 +44,7 @@ class World:
     def rows(self) -> list[Model]:
         of_business = [self.business, self.agent, self.published, self.draft, self.number, self.tool, self.clip]
         after_the_call = [self.after_call, self.lead_field, self.analysis, self.lead]
-        return [*of_business, self.do_not_call, self.call, self.turn, self.message, *after_the_call]
+        return [*of_business, self.do_not_call, self.outbound, self.call, self.turn, self.message, *after_the_call]
 
 
 def make_world(word: str, digit: int) -> World:
@@ -96,8 +98,18 @@ def make_world(word: str, digit: int) -> World:
         **of_call, key="call_1", caller_name=f"{word} caller", text=f"{word} message", taken_at=STARTED
     )
     do_not_call = DoNotCall.objects.create(business=business, number=f"+1212555010{digit}", note=f"{word} note")
+    outbound = OutboundCall.objects.create(
+        business=business,
+        agent=agent,
+        to_number=f"+1212555020{digit}",
+        from_number=number.number,
+        key=f"{word}-key",
+        message=f"{word} for the machine",
+        due_at=STARTED,
+        asked_at=STARTED,
+    )
     of_business = (word, business, agent, published, draft, number, call, turn, message, tool, clip, do_not_call)
-    return World(*of_business, *after_the_call(word, digit, call))
+    return World(*of_business, outbound, *after_the_call(word, digit, call))
 
 
 def after_the_call(word: str, digit: int, call: CallLog) -> tuple[AfterCallSettings, LeadField, CallAnalysis, Lead]:

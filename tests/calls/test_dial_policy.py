@@ -137,6 +137,11 @@ class CallingHoursTest(PureTestCase):
         self.assertTrue(self.at(1, 59, "UTC", rules=night))
         self.assertFalse(self.at(12, 0, "UTC", rules=night))
 
+    def test_from_and_until_the_same_hour_is_all_day(self) -> None:
+        all_day = dataclasses.replace(WIDE, calls_from=time(0), calls_until=time(0))
+        for hour in range(24):
+            self.assertTrue(self.at(hour, 0, "UTC", rules=all_day))
+
 
 class RowsTest(TestCase):
     world: World

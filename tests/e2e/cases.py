@@ -29,7 +29,9 @@ CALLER = "+15550100199"
 
 def empty_database() -> None:
     """Delete all that a system writes. A flush would take along what migrations put in, and other tests come after."""
-    ours = [apps.get_app_config(name) for name in ("analysis", "calls", "businesses", "django_celery_results")]
+    ours = [
+        apps.get_app_config(name) for name in ("analysis", "outbound", "calls", "businesses", "django_celery_results")
+    ]
     tables = [model._meta.db_table for app in ours for model in app.get_models(include_auto_created=True)]
     connection.ops.execute_sql_flush(connection.ops.sql_flush(no_style(), tables, allow_cascade=True))
 
@@ -39,6 +41,7 @@ class SystemTestCase(SimpleTestCase):
 
     databases = "__all__"
     model_options: ClassVar[tuple[str, ...]] = ()
+    environment: ClassVar[dict[str, str]] = {}
     system: ClassVar[running.System]
     business: ClassVar[Business]
 
@@ -48,7 +51,7 @@ class SystemTestCase(SimpleTestCase):
         cls.addClassCleanup(empty_database)
         demo.seed()
         cls.business = Business.objects.get()
-        cls.system = cls.enterClassContext(running.System(*cls.model_options))
+        cls.system = cls.enterClassContext(running.System(*cls.model_options, **cls.environment))
         asyncio.run(cls.place_calls())
 
     @classmethod

@@ -34,13 +34,14 @@ def database_url() -> str:
 class System:
     """Broker, speech model, web and worker; `with System() as system:` starts and stops them."""
 
-    def __init__(self, *model_options: str) -> None:
+    def __init__(self, *model_options: str, **environment: str) -> None:
         self._model_options = model_options
         self._folder = tempfile.TemporaryDirectory(prefix="va-e2e-")
         self.directory = Path(self._folder.name)
         self.port = free_port()
+        self.beat: Child | None = None
         self.model_ledger = self.directory / "model.jsonl"
-        self.environment: dict[str, str] = {}
+        self.environment: dict[str, str] = environment
         self.children: list[Child] = []
 
     def __enter__(self) -> "System":
@@ -79,7 +80,7 @@ class System:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for child in (self.web, self.worker, self.model, self.broker):
+        for child in (self.beat, self.web, self.worker, self.model, self.broker):
             if child is not None:
                 child.stop()
         self._folder.cleanup()
@@ -90,6 +91,10 @@ class System:
     def start_worker(self) -> None:
         worker = ("-m", "celery", "-A", "voiceagent", "worker", "-Q", "high,default", "-c", "2", "-l", "INFO", "-E")
         self.worker = self._start("worker", python(*worker))
+
+    def start_beat(self) -> None:
+        """Only where something is to happen by the clock; no other test needs it."""
+        self.beat = self._start("beat", python("-m", "celery", "-A", "voiceagent", "beat", "-l", "INFO"))
 
     def start_broker(self) -> None:
         """Start it, or start it again with what it had."""

@@ -260,9 +260,20 @@ class LiveCallTests(SimpleTestCase):
 
 
 class OutboundCallTests(SimpleTestCase):
-    async def dial(self, fake: Server, *, callee: str = "answers", amd_ms: int = 0, **fields: Any) -> CallLedger:
+    async def dial(
+        self, fake: Server, *, callee: str = "answers", amd_ms: int = 0, answered_by: str = "human", **fields: Any
+    ) -> CallLedger:
         ended: asyncio.Future[CallLedger] = asyncio.get_running_loop().create_future()
-        settings = Settings(PUBLIC, ACCOUNT, TOKEN, fake.address, clips=clips, callee=callee, amd_ms=amd_ms)
+        settings = Settings(
+            PUBLIC,
+            ACCOUNT,
+            TOKEN,
+            fake.address,
+            clips=clips,
+            callee=callee,
+            amd_ms=amd_ms,
+            answered_by=answered_by,
+        )
         with Carrier(settings) as carrier:
             api = Api(carrier.account, TOKEN, carrier.dial(script(QUICK, HangUp()), ended.set_result))
             with RestServer(api) as rest:
@@ -324,3 +335,74 @@ class OutboundCallTests(SimpleTestCase):
         self.assertEqual(ledger.status, "no-answer")
         (status,) = fake.hits
         self.assertEqual((status.target, status.params["CallStatus"]), ("/status/", "no-answer"))
+
+    async def test_the_end_of_a_machines_greeting_is_told_to_whoever_asked_for_it(self) -> None:
+        for detection, told in (("DetectMessageEnd", "machine_end_beep"), ("Enable", "machine_start")):
+            with self.subTest(detection):
+                fake = server(talk=greet_and_listen, pages={"/out/": xml(STREAM), "/amd/": (204, "", {})})
+                amd: dict[str, Any] = {"async_amd": "true", "async_amd_status_callback": f"{PUBLIC}/amd/"}
+                async with fake.running():
+                    await self.dial(
+                        fake,
+                        answered_by="machine_end_beep",
+                        url=f"{PUBLIC}/out/",
+                        machine_detection=detection,
+                        **amd,
+                    )
+                (hit,) = fake.hits_of("/amd/")
+                self.assertEqual(hit.params["AnsweredBy"], told)
+
+    async def test_without_machine_detection_nobody_is_told(self) -> None:
+        fake = server(talk=greet_and_listen, pages={"/out/": xml(STREAM), "/amd/": (204, "", {})})
+        async with fake.running():
+            await self.dial(fake, url=f"{PUBLIC}/out/", async_amd_status_callback=f"{PUBLIC}/amd/")
+        self.assertEqual(fake.hits_of("/amd/"), [])
+
+
+class CreatingGoesWrongTests(SimpleTestCase):
+    def setUp(self) -> None:
+        self.account = Account(ACCOUNT)
+        self.dialled: list[str] = []
+        self.api = Api(self.account, TOKEN, lambda call, fields: self.dialled.append(call.sid))
+
+    def create(self, **fields: str) -> tuple[int, Any]:
+        with RestServer(self.api) as rest:
+            given = {"To": TO, "From": FROM, "Url": f"{PUBLIC}/out/", **fields}
+            status, body, _ = ask(rest.port, "POST", f"{BASE}/Calls.json", given)
+            return status, body
+
+    def test_a_call_may_be_placed_though_the_answer_is_an_error(self) -> None:
+        self.api.fail_after_create = [500]
+        self.assertEqual(self.create()[0], 500)
+        self.assertEqual(len(self.dialled), 1)
+
+    def test_a_call_may_be_placed_though_the_answer_never_comes(self) -> None:
+        self.api.fail_after_create, self.api.hang_seconds = [0], 6
+        with self.assertRaises(TimeoutError):
+            self.create()
+        self.assertEqual(len(self.dialled), 1)
+
+    def test_an_answer_may_take_its_time(self) -> None:
+        self.api.delay_next = [0.3]
+        began = time.monotonic()
+        self.assertEqual(self.create()[0], 201)
+        self.assertGreaterEqual(time.monotonic() - began, 0.3)
+
+    def test_only_the_accounts_numbers_may_be_called_from(self) -> None:
+        self.api.owned = frozenset({"+15550100100"})
+        self.assertEqual(self.create(From="+15550100101")[1]["code"], 21210)
+        self.assertEqual(self.create(From="+15550100100")[0], 201)
+
+    def test_values_that_are_not_documented(self) -> None:
+        for wrong in (
+            {"MachineDetection": "DetectBeep"},
+            {"AsyncAmd": "true"},
+            {"AsyncAmd": "yes", "MachineDetection": "Enable"},
+            {"MachineDetection": "Enable", "SendDigits": "1"},
+            {"Timeout": "601"},
+            {"TimeLimit": "0"},
+            {"StatusCallbackEvent": "hung-up"},
+        ):
+            with self.subTest(wrong):
+                self.assertEqual(self.create(**wrong)[0], 400)
+        self.assertEqual(self.dialled, [])
