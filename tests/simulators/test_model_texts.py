@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 from typing import Any
 
 from django.test import SimpleTestCase
@@ -133,6 +134,11 @@ class ServerTest(SimpleTestCase):
         with self.assertRaises(ValueError):
             json.loads(self.ask("text-garbage").output_text)
         self.assertEqual(self.ask("text-status:500@2").status, "completed")  # only the second request
+        with self.assertRaises(ValueError):
+            self.ask("text-broken")  # the package reads no answer out of it
+        began = time.monotonic()
+        self.ask("text-slow:0.3")
+        self.assertGreaterEqual(time.monotonic() - began, 0.3)
 
     def test_what_it_says_can_be_written_for_it(self) -> None:
         with text_model(text_answers={"Ada": {"summary": "scripted"}}) as server:
