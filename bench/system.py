@@ -85,10 +85,10 @@ class System:
             yield Web(process.pid, account)
 
     @contextlib.contextmanager
-    def worker(self) -> Iterator[int]:
-        """A worker of one process, with the settings it always has, on the web process's core. Yields its id."""
+    def worker(self, core: int = WEB_CORE) -> Iterator[int]:
+        """A worker of one process, with the settings it always has. Yields its id."""
         arguments = [sys.executable, "-m", "celery", "-A", "voiceagent", "worker", "-Q", "high,default", "-c", "1"]
-        with self._running("worker", arguments, WEB_CORE) as process:
+        with self._running("worker", arguments, core) as process:
             yield process.pid
 
     def log(self, lines: int = 20) -> str:
