@@ -21,7 +21,7 @@ from tests.e2e.processes import Child, python
 LEAD_SECONDS = 3.0  # of calls in good order before the fault begins
 CALLS_FIRST_SECONDS = 4.0
 SETTLE_SECONDS = 90.0  # the promise
-EMPTY_SECONDS = 180.0  # for queues and journals to be empty too: longer than the visibility timeout of what was orphaned
+EMPTY_SECONDS = 180.0  # for queues and journals to be empty too: longer than orphaned jobs stay hidden
 OBVIOUS_SECONDS = 10.0
 
 

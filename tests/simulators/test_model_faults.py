@@ -33,7 +33,10 @@ class Naming(SimpleTestCase):
                 Fault.parse(wrong)
 
     def test_each_fault_is_tested_here(self) -> None:
-        tests = "".join(Path(__file__).with_name(name).read_text("utf-8") for name in ("test_model_faults.py", "test_model_texts.py"))
+        tests = "".join(
+            Path(__file__).with_name(name).read_text("utf-8")
+            for name in ("test_model_faults.py", "test_model_texts.py")
+        )
         self.assertEqual([name for name in FAULTS if f'"{name}' not in tests], [])
 
 
