@@ -1,4 +1,7 @@
-"""What the record is told of one call: who called whom, each turn, tool and message, and the end, in wall time."""
+"""What the record is told of one call: who called whom, each turn, tool and message, and the end, in wall time.
+
+Card numbers are masked here, before anything is handed over: journal, broker, database and logs never have them.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from calls import boot, transcripts
+from calls.card_numbers import masked, masked_beginning
 from media.engine.call import GOES_ON
 from media.engine.commands import FinishCall, Turn
 
@@ -89,7 +93,7 @@ class CallRecord:
                 {
                     "tool_call_id": tool_call_id,
                     "name": name,
-                    "arguments": arguments,
+                    "arguments": masked(arguments),
                     "output": "",
                     "state": "started",
                     "started_at": self._wall(now),
@@ -101,7 +105,7 @@ class CallRecord:
         """A tool that was started has come to an end. `output`: what the model is given; `state`: a value of
         calls.models.ToolState. Also after the call was finished."""
         if use := self._tool_uses.get(tool_call_id):
-            self._save_tool_use({**use, "output": output, "state": state, "ended_at": self._wall(now)})
+            self._save_tool_use({**use, "output": masked(output), "state": state, "ended_at": self._wall(now)})
 
     def save_message(self, key: str, name: str, number: str, text: str, now: float) -> None:
         """The caller left a message; `key` is the tool_call_id of the tool that took it. Each key counts once."""
@@ -109,9 +113,9 @@ class CallRecord:
             return
         message = {
             "key": key,
-            "text": text,
-            "caller_name": name,
-            "callback_number": number,
+            "text": masked(text),
+            "caller_name": masked(name),
+            "callback_number": masked(number),
             "taken_at": self._wall(now),
         }
         self._messages[key] = message
@@ -168,9 +172,9 @@ class CallRecord:
         return {
             "turn_index": turn.index,
             "revision": turn.revision,
-            "user_text": turn.user_text,
-            "bot_reply": turn.bot_reply,
-            "heard_text": turn.heard_text,
+            "user_text": masked(turn.user_text),
+            "bot_reply": masked(turn.bot_reply),
+            "heard_text": masked_beginning(turn.heard_text, turn.bot_reply),
             "generated_ms": turn.generated_ms,
             "heard_ms": turn.heard_ms,
             "reply_ms": turn.reply_ms,

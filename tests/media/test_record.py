@@ -6,6 +6,7 @@ from typing import Any
 
 from django.test import SimpleTestCase
 
+from calls import transcripts
 from media.engine.commands import FinishCall, Turn
 from media.engine.events import Usage
 from media.record import Caller
@@ -14,6 +15,7 @@ from tests.media.fakes import CALL_SID, ListRecorder, record
 TURN = Turn(0, 0, "", "Hello.", "Hello.", 900, 900, False, 101.0, 102.0)
 ANSWER = Turn(1, 0, "Hi.", "Yes?", "Yes?", 900, 900, False, 103.0, 105.0, reply_ms=800, reply_heard_ms=950)
 SECRET = "nobody else may read this"
+FACTS = ("save_conversation_turn", "save_tool_use", "save_message")
 
 
 class RecordTest(SimpleTestCase):
@@ -91,3 +93,18 @@ class RecordTest(SimpleTestCase):
         self.record.tool_started("call_1", "look_up", SECRET, 104.0)
         self.record.save_message("call_2", SECRET, SECRET, SECRET, 105.0)
         self.assertNotIn(SECRET, repr(self.record))
+
+    def test_a_card_number_is_masked_wherever_it_was_said_typed_or_returned(self) -> None:
+        card = "4111 1111 1111 1111"
+        said = Turn(0, 0, f"It is {card}.", f"So {card}?", "So 4111 1111 11", 900, 400, True, 101.0, 102.0)
+        self.record.save_turn(said)
+        self.record.tool_started("call_1", "pay", f'{{"card": "{card}"}}', 103.0)
+        self.record.tool_finished("call_1", '{"paid_with": 4111111111111111}', "finished", 104.0)
+        self.record.save_message("call_2", card, card, f"Charge {card}.", 105.0)
+        end = self.finish(turns=(said,))
+        told = [end, *(fact for kind in FACTS for fact in self.recorder.of(kind))]
+        self.assertEqual(len(told), 5)
+        for fact in told:
+            self.assertNotRegex(repr(fact), r"4111[ ]?1111")
+        self.assertEqual(end["transcript"], "Caller: It is •••• •••• •••• 1111.\nAgent: So •••• •••• ••")
+        self.assertEqual(end["transcript"], transcripts.render(end["turns"]))
