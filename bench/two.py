@@ -23,6 +23,7 @@ def by_turns() -> list[Run]:
     runs: list[Run] = []
     with contextlib.ExitStack() as stack:
         system = stack.enter_context(System())
+        stack.enter_context(system.worker(GENERATOR_CORE))
         first = stack.enter_context(process_of(system, ONE))
         second = stack.enter_context(process_of(system, TWO, core=GENERATOR_CORE, load_core=WEB_CORE))
         beside = stack.enter_context(process_of(system, TWO))
