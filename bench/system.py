@@ -26,7 +26,6 @@ ACCOUNT_SID = "AC" + "0123456789abcdef" * 2
 NUMBER = "+15550100100"  # of the business that comes with the product
 GENERATOR_CORE, WEB_CORE = 0, 1
 NICE = -10  # of what is measured and all that it needs, where that is allowed
-BEHIND = 5  # of what has to be done meanwhile
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -118,9 +117,7 @@ class System:
             yield iter(process.stdout)
 
     @contextlib.contextmanager
-    def _running(
-        self, name: str, arguments: Sequence[str], core: int, nice: int = NICE
-    ) -> Iterator[subprocess.Popen[bytes]]:
+    def _running(self, name: str, arguments: Sequence[str], core: int) -> Iterator[subprocess.Popen[bytes]]:
         # setpriv: it ends with this process, even when this one is killed. Both programs become the one they start.
         tied = ["setpriv", "--pdeathsig", "KILL", "taskset", "-c", str(core), *arguments]
         with (self._folder / f"{name}.log").open("ab") as output:
@@ -135,7 +132,7 @@ class System:
             )
         try:
             if os.geteuid() == 0:
-                os.setpriority(os.PRIO_PROCESS, process.pid, nice)  # what else runs here must not be measured
+                os.setpriority(os.PRIO_PROCESS, process.pid, NICE)  # what else runs here must not be measured
             yield process
         finally:
             process.terminate()
