@@ -141,6 +141,8 @@ class DoNotCallAdmin(TenantAdmin):
         field = form.fields["business"]
         assert isinstance(field, forms.ModelChoiceField)
         field.queryset = Business.objects.visible_to(request.user)
+        if len(only := list(field.queryset[:2])) == 1:
+            field.initial = only[0]
         errors: list[str] = []
         if request.method == "POST" and form.is_valid():
             business = form.cleaned_data["business"]

@@ -34,6 +34,7 @@ from calls.models import (
     CallStatus,
     ConversationTurn,
     DeadLetter,
+    Direction,
     EndedReason,
     RefusedFact,
     SuspectCall,
@@ -66,6 +67,18 @@ _TOOL_BADGES = {
     ToolState.TIMED_OUT: "bad",
     ToolState.REFUSED: "warning",
     ToolState.ABANDONED: "warning",
+}
+
+
+# The carrier's machine detection, of a call that we placed (protocols, twilio A7).
+ANSWERED_BY = {
+    "human": "A person",
+    "fax": "A fax machine",
+    "unknown": "Not known",
+    "machine_start": "A machine",
+    "machine_end_beep": "A machine, with a tone",
+    "machine_end_silence": "A machine, then silence",
+    "machine_end_other": "A machine",
 }
 
 
@@ -390,8 +403,9 @@ def call_page(call: Any) -> dict[str, Any]:
     is_over = call.status in TERMINAL_STATUSES
     last = streams.counts(turn.index for turn in turns).get(call.last_stream, 0)
     after = told.get(call.last_stream, 0) - last
+    is_outbound = call.direction == Direction.OUTBOUND
     return {
-        "title": f"Call from {call.from_number or 'an unknown number'}",
+        "title": f"Call to {call.to_number}" if is_outbound else f"Call from {call.from_number or 'an unknown number'}",
         "subtitle": date_and_time(call.started_at or call.created_at, zone),
         "turns": turns,
         "agent_name": call.agent_version.agent.name if call.agent_version else "Agent",
@@ -426,6 +440,7 @@ def _facts(call: CallLog, zone: Any, turn_count: int) -> list[tuple[str, object]
         ("From", call.from_number or "unknown"),
         ("To", call.to_number or "unknown"),
         ("Direction", call.get_direction_display()),
+        *([("Answered by", ANSWERED_BY.get(call.answered_by, call.answered_by))] if call.answered_by else []),
         ("Business", call.business),
         ("Started", date_and_time(call.started_at, zone) or "-"),
         ("Ended", date_and_time(call.ended_at, zone) or "-"),

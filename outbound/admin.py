@@ -22,7 +22,7 @@ from businesses.local_time import date_and_minute, date_and_time
 from businesses.models import Agent, Business
 from businesses.phone_numbers import LONGEST
 from businesses.tenancy import AgentFilter, BusinessFilter, TenantAdmin
-from calls.admin import with_second_line
+from calls.admin import ANSWERED_BY, with_second_line
 from calls.models import CallLog
 from outbound import services, tasks, wording
 from outbound.models import MESSAGE_CHARACTERS, OutboundCall, OutboundState
@@ -82,6 +82,9 @@ class OutboundCallAdmin(TenantAdmin):
     class Media:
         css = {"all": ["calls/admin.css"]}
 
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        return super().changelist_view(request, {"title": "Outbound calls", **(extra_context or {})})
+
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
@@ -108,7 +111,7 @@ class OutboundCallAdmin(TenantAdmin):
 
     @admin.display(description="answered by", ordering="answered_by")
     def by_whom(self, call: OutboundCall) -> str:
-        return wording.ANSWERED_BY.get(call.answered_by, call.answered_by)
+        return ANSWERED_BY.get(call.answered_by, call.answered_by)
 
     @admin.display(description="message left")
     def message_left(self, call: OutboundCall) -> str:
@@ -148,6 +151,8 @@ class OutboundCallAdmin(TenantAdmin):
         assert isinstance(field, forms.ModelChoiceField)
         mine = Business.objects.visible_to(request.user)
         field.queryset = Agent.objects.filter(business__in=mine).select_related("business").order_by("name")
+        if len(only := list(field.queryset[:2])) == 1:
+            field.initial = only[0]
         if request.method == "POST" and form.is_valid():
             call = self._place(request, form)
             if call is not None:

@@ -37,7 +37,6 @@ def place_call(
     now: datetime,
     from_number: str = "",
     message: str = "",
-    due_at: datetime | None = None,
     tries_again: bool = True,
     asked_by_id: int | None = None,
 ) -> OutboundCall:
@@ -70,7 +69,7 @@ def place_call(
         reason=reason,
         message=message,
         tries_again=tries_again,
-        due_at=due_at or now,
+        due_at=now,
         ended_at=now if reason else None,
         asked_by_id=asked_by_id,
         asked_at=now,
@@ -145,7 +144,9 @@ def placed(token: str, call_sid: str, status: str, now: datetime, *, answered_by
     twice after all, and this second call must not be talked in.
     """
     with transaction.atomic():
-        call = OutboundCall.objects.select_for_update().select_related("business").filter(token=token).first()
+        call = (
+            OutboundCall.objects.select_for_update(of=("self",)).select_related("business").filter(token=token).first()
+        )
         if call is None:
             return None
         if call.call_sid not in {None, call_sid}:
@@ -222,7 +223,7 @@ def message_begun(call: OutboundCall, now: datetime) -> bool:
 
 
 def message_not_left(call: OutboundCall, now: datetime) -> None:
-    """The carrier could not be reached: it may be tried again while the machine listens."""
+    """The carrier could not be reached (it may be tried again while the machine listens), or nothing was to be said."""
     OutboundCall.objects.filter(pk=call.pk).update(message_left_at=None, updated_at=now)
 
 

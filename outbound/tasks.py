@@ -68,7 +68,10 @@ def leave_message(self: Task, outbound_id: int) -> None:
         if self.request.retries < _MESSAGE_TRIES:
             raise self.retry(countdown=1, exc=error) from None
         return
-    services.ended_by_machine(call, left_message=bool(text) and taken)
+    left_message = bool(text) and taken
+    if not left_message:
+        services.message_not_left(call, now)
+    services.ended_by_machine(call, left_message=left_message)
 
 
 def ask_to_dial() -> bool:

@@ -19,16 +19,6 @@ _REASONS = {
     "timeout": "The carrier did not answer in time. It is being asked.",
 }
 
-ANSWERED_BY = {
-    "human": "A person",
-    "fax": "A fax machine",
-    "unknown": "Not known",
-    "machine_start": "A machine",
-    "machine_end_beep": "A machine, with a tone",
-    "machine_end_silence": "A machine, then silence",
-    "machine_end_other": "A machine",
-}
-
 
 def reason(code: str) -> str:
     """The reason in words; a code of the carrier's with its number, to be looked up there."""

@@ -23,8 +23,9 @@ from django.test import override_settings
 from django.utils import timezone
 
 from businesses import demo, sentences
-from businesses.models import AgentVersion, Clip, Holiday, HttpTool, OpeningHours
+from businesses.models import AgentVersion, Clip, DoNotCall, Holiday, HttpTool, OpeningHours
 from calls.models import CallLog, CallMessage, ConversationTurn, ToolUse
+from outbound.models import OutboundCall
 from simulators.speech import all_clips
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -122,6 +123,25 @@ def make_hours(version: AgentVersion) -> None:
     Holiday.objects.create(business=business, date=date(2026, 12, 25), name="x" * 80)
 
 
+def make_outbound_calls(version: AgentVersion) -> OutboundCall:
+    """One refused and one that left a message, whose row is returned; and a number that is not called."""
+    agent = version.agent
+    DoNotCall.objects.create(business=agent.business, number="+12125550199", note="x" * 200)
+    now = timezone.now()
+    facts = {"business": agent.business, "agent": agent, "from_number": demo.NUMBER, "due_at": now, "asked_at": now}
+    OutboundCall.objects.create(**facts, key="1", to_number="+881612345678", state="refused", reason="satellite")
+    return OutboundCall.objects.create(
+        **facts,
+        key="2",
+        to_number="+12125550123",
+        state="completed",
+        answered_by="machine_end_beep",
+        message=CANARY + "x" * 90,
+        message_left_at=now,
+        submitted_at=now,
+    )
+
+
 def make_tool(version: AgentVersion) -> HttpTool:
     return HttpTool.objects.create(
         business=version.agent.business,
@@ -148,6 +168,7 @@ class AdminInABrowserTest(StaticLiveServerTestCase):
         make_sentences(version)
         make_hours(version)
         tool = make_tool(version)
+        outbound = make_outbound_calls(version)
         User.objects.create_superuser("boss", password="a long password")
         self.pages = {
             "index": "/admin/",
@@ -163,6 +184,11 @@ class AdminInABrowserTest(StaticLiveServerTestCase):
             "tool": f"/admin/businesses/httptool/{tool.pk}/change/",
             "new tool": "/admin/businesses/httptool/add/",
             "business": f"/admin/businesses/business/{business.pk}/change/",
+            "do not call": "/admin/businesses/donotcall/",
+            "import": "/admin/businesses/donotcall/import/",
+            "outbound calls": "/admin/outbound/outboundcall/",
+            "outbound call": f"/admin/outbound/outboundcall/{outbound.pk}/change/",
+            "new call": "/admin/outbound/outboundcall/add/",
             "jobs": "/admin/console/jobs/",
             "task results": "/admin/django_celery_results/taskresult/",
         }

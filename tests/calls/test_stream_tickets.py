@@ -105,3 +105,12 @@ class StreamTicketsTest(SimpleTestCase):
 
     def test_two_tickets_of_one_call_differ(self) -> None:
         self.assertNotEqual(issue()[0], issue()[0])
+
+    def test_a_ticket_says_of_outbound_calls_that_they_are(self) -> None:
+        for direction, is_outbound in (("inbound", False), ("outbound", True), ("outbound-api", True)):
+            with self.subTest(direction):
+                ticket, token = issue(direction=direction, stream_number=1)
+                read = stream_tickets.read_ticket(ticket, CALL_SID, now=NOW)
+                self.assertEqual((read.is_outbound, read.stream_number), (is_outbound, 1))
+                who = stream_tickets.read_token(token, read, now=NOW)
+                self.assertEqual(who.direction, "outbound" if is_outbound else "inbound")

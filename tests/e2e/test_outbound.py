@@ -208,7 +208,8 @@ class CallsThatWePlace(SystemTestCase):
                 row = self.log(number)
                 self.assertEqual((row.ended_reason, row.answered_by), ("machine", verdict))
                 self.assertEqual(self.ledgers[number].said, [])
-                self.assertEqual(self.ended(number).answered_by, verdict)
+                call = self.ended(number)
+                self.assertEqual((call.answered_by, call.message_left_at), (verdict, None))
 
     def test_who_was_not_reached_is_told_apart_and_tried_again(self) -> None:
         for number, state in ((BUSY_AT, "busy"), (NO_ANSWER_AT, "no-answer"), (FAILED_AT, "failed")):

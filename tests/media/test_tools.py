@@ -274,3 +274,25 @@ class ArgumentTests(SimpleTestCase):
             answer = raised.exception.answer()
             self.assertEqual(answer["error"], reason)
             self.assertRegex(answer["message"], "“(word|count|sure|size)”")
+
+
+class DoNotCallTest(SimpleTestCase):
+    def run_tool(self, **changes: Any) -> tuple[str, str]:
+        of = tools.for_outbound(agent(tools=("end_call",)))
+        return asyncio.run(tools.answer("do_not_call", "{}", context(of, **changes), 1))
+
+    def test_every_agent_has_it_on_outbound_calls_and_once(self) -> None:
+        once = tools.for_outbound(agent(tools=("end_call",)))
+        self.assertEqual(once.tools, ("end_call", "do_not_call"))
+        self.assertIs(tools.for_outbound(once), once)
+        self.assertIn("do_not_call", tools.specs(once))
+
+    def test_the_number_is_that_of_who_is_not_us(self) -> None:
+        for is_outbound, number in ((True, "+15550100100"), (False, NUMBER)):
+            output, state = self.run_tool(is_outbound=is_outbound)
+            self.assertEqual((json.loads(output)["number"], state), (number, "finished"))
+
+    def test_a_withheld_number_cannot_be_listed(self) -> None:
+        with capture_logs():
+            output, state = self.run_tool(from_number="anonymous")
+        self.assertEqual((json.loads(output)["error"], state), ("no_number", "refused"))
