@@ -36,6 +36,7 @@ from calls.models import (
     DeadLetter,
     Direction,
     EndedReason,
+    RecordingState,
     RefusedFact,
     SuspectCall,
     ToolState,
@@ -446,9 +447,29 @@ def _facts(call: CallLog, zone: Any, turn_count: int) -> list[tuple[str, object]
         ("Ended", date_and_time(call.ended_at, zone) or "-"),
         ("Duration", conversation.minutes(call.duration_seconds)),
         ("Turns", turns),
+        *_recordings(call),
         *([("Resumed", "once" if call.last_stream == 1 else f"{call.last_stream} times")] if call.last_stream else []),
         ("Interruptions", call.interruptions),
     ]
+
+
+def _recordings(call: CallLog) -> list[tuple[str, object]]:
+    """What the carrier recorded; how the caller knew of it is told once."""
+    told = f", {call.recording_consent}" if call.recording_consent else ""
+    return [
+        ("Recording", f"{_RECORDED[RecordingState(row.state)]}{told} ({row.recording_sid})")
+        for row in call.recordings.all()
+    ]
+
+
+_RECORDED = {
+    RecordingState.IN_PROGRESS: "being recorded",
+    RecordingState.ABSENT: "nothing was recorded",
+    RecordingState.WAITING: "complete, at the carrier",
+    RecordingState.STORED: "stored",
+    RecordingState.FAILED: "failed at the carrier",
+    RecordingState.DELETED: "deleted",
+}
 
 
 def _figures(call: CallLog, turns: Iterable[ConversationTurn], told: Mapping[int, int]) -> list[tuple[str, object]]:

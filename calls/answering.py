@@ -13,7 +13,7 @@ from django.db import Error as DatabaseUnwell
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from businesses.models import AgentVersion, Business, PhoneNumber, WhenBusy, WhenClosed
+from businesses.models import AgentVersion, Business, PhoneNumber, RecordingMode, WhenBusy, WhenClosed
 from businesses.snapshots import AgentSnapshot
 from calls import live_calls
 from calls.models import TERMINAL_STATUSES, CallLog, EndedReason
@@ -45,6 +45,7 @@ class Answer:
     when_busy: WhenBusy = WhenBusy.TELL
     forwarding_number: str = ""
     was_turned_away: bool = False
+    recording: RecordingMode = RecordingMode.OFF
     forwards_when_closed: bool = False  # it is outside the opening hours, and no agent is to answer
 
 
@@ -115,6 +116,7 @@ def _answer(call_sid: str, dialled: str) -> Answer:
         live_calls=frozenset() if business.max_calls is None else _live_calls(business),
         when_busy=WhenBusy(business.when_busy),
         forwarding_number=forwarding_number,
+        recording=RecordingMode(business.recording),
         was_turned_away=ended_reason == EndedReason.TURNED_AWAY,
         forwards_when_closed=is_closed and _when_closed(number) == WhenClosed.FORWARD and bool(forwarding_number),
     )

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from calls import costs, streams, tool_uses
-from calls.models import CallStatus, Direction, EndedReason, EndSource, ToolState
+from calls.models import CallStatus, Direction, EndedReason, EndSource, RecordingState, ToolState
 from calls.tool_uses import ToolUse
 from calls.transcripts import render
 
@@ -223,6 +223,13 @@ def tool_use(fields: Mapping[str, Any]) -> ToolUse:
         started_at=moment("started_at", fields.get("started_at", "")),
         ended_at=moment("ended_at", fields.get("ended_at", "")),
     )
+
+
+def recording_state(value: object) -> RecordingState:
+    try:
+        return RecordingState(str(value))
+    except ValueError:
+        raise BadFact("state is not one that a recording can have") from None
 
 
 def message(fields: Mapping[str, Any]) -> Message:

@@ -1,4 +1,4 @@
-"""What belongs to a call in rows of its own: turns, tools used, messages. Each is stored once, however often it comes.
+"""What belongs to a call in rows of its own: turns, tools used, messages, recordings. Each once, however often told.
 
 For calls.services, which holds the call's row locked meanwhile.
 """
@@ -7,10 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, fields
+from datetime import datetime
 
 from calls import facts, tool_uses
-from calls.models import CallLog, CallMessage, ConversationTurn, ToolUse
+from calls.models import CallLog, CallMessage, ConversationTurn, Recording, RecordingState, ToolUse
 
+_RECORDING_RANKS = {
+    RecordingState.IN_PROGRESS: 0,
+    RecordingState.ABSENT: 1,
+    RecordingState.FAILED: 1,
+    RecordingState.WAITING: 2,
+    RecordingState.STORED: 3,
+    RecordingState.DELETED: 4,
+}
 _TOOL_USE = [field.name for field in fields(tool_uses.ToolUse)]
 
 
@@ -51,3 +60,25 @@ def put_messages(call: CallLog, messages: Sequence[facts.Message]) -> None:
         for message in messages
         if message.key not in known
     )
+
+
+def put_recording(
+    call: CallLog,
+    recording_sid: str,
+    state: RecordingState,
+    channels: int,
+    started_at: datetime | None,
+    duration_seconds: int | None,
+) -> None:
+    """Store it, or what is further on than the stored one. Raise BadFact when it belongs to another call."""
+    new = Recording(call=call, business_id=call.business_id, recording_sid=recording_sid, channels=channels)
+    Recording.objects.bulk_create([new], ignore_conflicts=True)  # another call's may have been there all along
+    row = Recording.objects.select_for_update().get(recording_sid=recording_sid)
+    if row.call_id != call.pk:
+        raise facts.BadFact("the recording belongs to another call")
+    if _RECORDING_RANKS[state] > _RECORDING_RANKS[RecordingState(row.state)]:
+        row.state = state
+    row.started_at = row.started_at or started_at
+    if duration_seconds is not None:
+        row.duration_seconds = duration_seconds
+    row.save(update_fields=["state", "started_at", "duration_seconds"])

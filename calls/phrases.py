@@ -8,6 +8,7 @@ _PHRASES = {
         "all_busy": "We are sorry. All our lines are busy. Please call again later. Goodbye.",
         "cut_off": "We are sorry. The connection was interrupted. Please call again. Goodbye.",
         "resumed": "Sorry, we were cut off for a moment. Please go on.",
+        "recorded": "This call is recorded.",
     },
     "de": {
         "unavailable": "Es tut uns leid. Wir können Ihren Anruf gerade nicht annehmen. Bitte versuchen Sie es später.",
@@ -16,6 +17,7 @@ _PHRASES = {
         "all_busy": "Es tut uns leid. Alle Leitungen sind besetzt. Bitte rufen Sie später noch einmal an.",
         "cut_off": "Es tut uns leid. Die Verbindung wurde unterbrochen. Bitte rufen Sie noch einmal an.",
         "resumed": "Entschuldigung, wir waren kurz unterbrochen. Bitte sprechen Sie weiter.",
+        "recorded": "Dieses Gespräch wird aufgezeichnet.",
     },
     "es": {
         "unavailable": "Lo sentimos. No podemos atender su llamada en este momento. Inténtelo de nuevo más tarde.",
@@ -24,6 +26,7 @@ _PHRASES = {
         "all_busy": "Lo sentimos. Todas nuestras líneas están ocupadas. Por favor, llame más tarde. Adiós.",
         "cut_off": "Lo sentimos. Se ha interrumpido la conexión. Por favor, vuelva a llamar. Adiós.",
         "resumed": "Disculpe, se cortó un momento. Continúe, por favor.",
+        "recorded": "Esta llamada se graba.",
     },
     "fr": {
         "unavailable": "Nous sommes désolés. Nous ne pouvons pas prendre votre appel. Veuillez réessayer plus tard.",
@@ -32,6 +35,7 @@ _PHRASES = {
         "all_busy": "Nous sommes désolés. Toutes nos lignes sont occupées. Veuillez rappeler plus tard. Au revoir.",
         "cut_off": "Nous sommes désolés. La communication a été coupée. Veuillez rappeler. Au revoir.",
         "resumed": "Excusez-moi, nous avons été coupés un instant. Je vous en prie, continuez.",
+        "recorded": "Cet appel est enregistré.",
     },
 }
 

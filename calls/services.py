@@ -11,7 +11,8 @@ False. The merge rules, fact by fact, are those of reliability 3.1:
   was the reaper's guess: any true one replaces that, with its times, and a guess never replaces anything;
 - how the call ended is whatever its own end says; until that has come, what the reaper says;
 - the carrier's duration counts more than ours;
-- a turn is replaced by a higher revision only, the use of a tool by a further state only, a message by nothing;
+- a turn is replaced by a higher revision only, the use of a tool and a recording by a further state only, a message by
+  nothing;
 - what is counted of a call, tokens and cost are added up over what its streams told;
 - the transcript of a finished call is always its turns rendered, so that the two cannot differ.
 
@@ -165,6 +166,34 @@ def save_message(
             parts.put_messages(call, [message])
 
     return _applied("save_message", arguments, apply)
+
+
+def save_recording(
+    call_sid: str,
+    business_id: int,
+    recording_sid: str,
+    state: str,
+    *,
+    channels: int = 1,
+    started_at: str = "",
+    duration_seconds: int | None = None,
+    consent: str = "",
+) -> bool:
+    """The carrier records the call, or has recorded it. `state`: a RecordingState; it goes up the ranks only.
+    `consent`: how the caller knows of it; the first that is told of a call stays."""
+    arguments = dict(locals())
+
+    def apply() -> None:
+        sid = facts.key("recording_sid", recording_sid)
+        reached = facts.recording_state(state)
+        began_at = facts.moment("started_at", started_at)
+        length = facts.measured("duration_seconds", duration_seconds)
+        tracks = facts.count("channels", channels)
+        with _locked_call(call_sid, business_id) as call:
+            merging.fill_empty(call, {"recording_consent": facts.short(consent, 10)})
+            parts.put_recording(call, sid, reached, tracks, began_at, length)
+
+    return _applied("save_recording", arguments, apply)
 
 
 def finalize_call_log(

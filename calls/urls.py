@@ -2,10 +2,11 @@
 
 from django.urls import path
 
-from calls import views
+from calls import recording_views, views
 
 urlpatterns = [
     path("voice/", views.voice, name="twilio-voice"),
     path("stream-ended/", views.stream_ended, name="twilio-stream-ended"),
     path("status/", views.status, name="twilio-status"),
+    path("recording/", recording_views.recording, name="twilio-recording"),
 ]

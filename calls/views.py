@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from businesses.models import WhenBusy
+from businesses.models import RecordingMode, WhenBusy
 from businesses.snapshots import AgentSnapshot
 from calls import admission, answering, doors, live_calls, model_health, recorder, stream_tickets, streams
 from calls.answering import Aftermath, Answer, LookupFailed
@@ -72,7 +72,15 @@ def voice(request: HttpRequest, call_sid: str) -> HttpResponse:
     doors.remember(agent)
     ticket, token = _ticket(request, call_sid, agent, 0)
     _record_ringing(request, call_sid, agent.business_id, agent.version_id)
-    return twiml(twilio.answer_with_stream(call_sid=call_sid, ticket=ticket, token=token))
+    announced = phrase("recorded", answer.language) if answer.recording == RecordingMode.ANNOUNCE else ""
+    return twiml(
+        twilio.answer_with_stream(
+            call_sid=call_sid,
+            ticket=ticket,
+            token=token,
+            recorded=twilio.Recorded(agent.business_id, announced, answer.language) if announced else None,
+        )
+    )
 
 
 def _record_ringing(request: HttpRequest, call_sid: str, business_id: int, agent_version_id: int | None) -> None:
@@ -191,7 +199,7 @@ def stream_ended(request: HttpRequest, call_sid: str) -> HttpResponse:
     if reached in TERMINAL_STATUSES:
         _record_end(request, call_sid, reached)
         return twiml(twilio.hang_up())
-    number, held = _stream_number(request), _times_held(request)
+    number, held = _streamnumber_of(request), _times_held(request)
     reason = live_calls.ended_reason(call_sid, number) or answering.ending_told(
         call_sid, number, ENDING_DEADLINE_SECONDS
     )
@@ -213,7 +221,7 @@ def stream_ended(request: HttpRequest, call_sid: str) -> HttpResponse:
 
 def _resumed(request: HttpRequest, call_sid: str, reason: str, aftermath: Aftermath) -> HttpResponse | None:
     """The way to a new stream of the call; None when there is none, or it would be of no use."""
-    number, held, agent = _stream_number(request), _times_held(request), aftermath.agent
+    number, held, agent = _streamnumber_of(request), _times_held(request), aftermath.agent
     if agent is None or aftermath.is_over or not _may_resume(reason, number):
         return None
     # A call in progress has its line already: it is only asked whether this process can carry it.
@@ -284,7 +292,7 @@ def _come_again(request: HttpRequest, number: int, held: int) -> HttpResponse:
     return twiml(twilio.hold_and_come_again(address, MOVE_SECONDS))
 
 
-def _stream_number(request: HttpRequest) -> int:
+def _streamnumber_of(request: HttpRequest) -> int:
     """Which of the call's streams has ended. Anything but our own numbers counts as the last one there may be."""
     values = request.GET.getlist("stream")
     known = [str(number) for number in range(streams.MAX_RESUMPTIONS + 1)]
@@ -313,18 +321,19 @@ def status(request: HttpRequest, call_sid: str) -> HttpResponse:
         call_sid=call_sid,
         business_id=business_id,
         status=reached,
-        sequence_number=_number(request.POST.get("SequenceNumber", "")) or 0,
-        duration_seconds=_number(request.POST.get("CallDuration", "")),
-        occurred_at=_utc(request.POST.get("Timestamp", "")),
+        sequence_number=number_of(request.POST.get("SequenceNumber", "")) or 0,
+        duration_seconds=number_of(request.POST.get("CallDuration", "")),
+        occurred_at=utc_of(request.POST.get("Timestamp", "")),
     )
     return HttpResponse(status=204)
 
 
-def _number(value: str) -> int | None:
+def number_of(value: str) -> int | None:
+    """A count as Twilio writes it; None when it is none."""
     return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else None
 
 
-def _utc(rfc_2822: str) -> str:
+def utc_of(rfc_2822: str) -> str:
     """Twilio's Timestamp as ISO 8601; empty when it is none, and then the time of arrival counts."""
     try:
         return parsedate_to_datetime(rfc_2822).isoformat()

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.http import HttpRequest
 from twilio.request_validator import RequestValidator
-from twilio.twiml.voice_response import Connect, Dial, VoiceResponse
+from twilio.twiml.voice_response import Connect, Dial, Start, VoiceResponse
 
 CALL_SID = re.compile(r"CA[0-9a-f]{32}")
 ACCOUNT_SID = re.compile(r"AC[0-9a-f]{32}")
@@ -62,7 +63,18 @@ def is_our_account(value: str) -> bool:
     return ACCOUNT_SID.fullmatch(value) is not None and value == settings.TWILIO_ACCOUNT_SID
 
 
-def answer_with_stream(*, call_sid: str, ticket: str, token: str, stream_number: int = 0) -> str:
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The call is recorded from here on, and the caller is told so before, by `announcement`."""
+
+    business_id: int
+    announcement: str
+    language: str
+
+
+def answer_with_stream(
+    *, call_sid: str, ticket: str, token: str, stream_number: int = 0, recorded: Recorded | None = None
+) -> str:
     """Connect the caller to our media stream. Whatever ends the stream, Twilio then asks stream-ended what comes next:
     by `action`, and by the redirect if it should ever go on to the following verb. The address says which of the call's
     streams has ended, so that whoever answers knows it without having been told."""
@@ -71,9 +83,29 @@ def answer_with_stream(*, call_sid: str, ticket: str, token: str, stream_number:
     stream = connect.stream(url=f"{stream_origin()}/media/stream/{call_sid}/{ticket}/")
     stream.parameter(name="token", value=token)
     response = VoiceResponse()
+    if recorded is not None:
+        response.say(_for_xml(recorded.announcement), language=_say_language(recorded.language))
+        response.append(_start_recording(recorded.business_id))
     response.append(connect)
     response.redirect(after, method="POST")
     return str(response)
+
+
+def _start_recording(business_id: int) -> Start:
+    """Caller and agent on a channel each. Twilio starts it before it goes on to the next verb, and goes on with it when
+    the call is resumed by another document."""
+    start = Start()
+    start.recording(
+        channels="dual",
+        track="both",
+        trim="do-not-trim",
+        recording_status_callback=with_retries(
+            f"{settings.PUBLIC_URL}/twilio/recording/?business={business_id}&consent=announced"
+        ),
+        recording_status_callback_method="POST",
+        recording_status_callback_event="in-progress completed absent",
+    )
+    return start
 
 
 def with_retries(address: str) -> str:

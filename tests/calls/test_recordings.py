@@ -1,0 +1,153 @@
+"""Recordings: announced before they begin, and known by what the carrier says of them, in any order."""
+
+from __future__ import annotations
+
+import itertools
+import xml.etree.ElementTree as ElementTree
+from typing import Any
+from unittest import mock
+
+from django.contrib.auth.models import User
+from django.db import OperationalError
+from django.test import TestCase
+from django.urls import reverse
+
+from businesses.models import Business
+from calls import services
+from calls.models import CallLog, Recording, RefusedFact
+from calls.phrases import phrase
+from tests.calls.support import CALL_SID, a_business, at
+from tests.calls.test_views import WebhookTest
+
+RECORDING_SID = "RE" + "3" * 32
+
+
+class SaveRecordingTest(TestCase):
+    def setUp(self) -> None:
+        self.business, _ = a_business()
+
+    def save(self, state: str, **changes: Any) -> bool:
+        fields: dict[str, Any] = {
+            "call_sid": CALL_SID,
+            "business_id": self.business.pk,
+            "recording_sid": RECORDING_SID,
+            "channels": 2,
+            "started_at": at(1),
+            "duration_seconds": 42 if state == "waiting" else None,
+            "consent": "announced",
+        }
+        return services.save_recording(state=state, **fields | changes)
+
+    def test_in_any_order_and_any_number_of_times_it_is_one_row_with_the_furthest_state(self) -> None:
+        for number, order in enumerate(itertools.permutations(("in-progress", "waiting", "waiting"))):
+            sid = f"RE{number:032x}"
+            for state in order:
+                self.assertTrue(self.save(state, recording_sid=sid))
+            row = Recording.objects.get(recording_sid=sid)
+            self.assertEqual((row.state, row.duration_seconds, row.channels), ("waiting", 42, 2))
+            self.assertEqual((row.business_id, row.call.call_sid), (self.business.pk, CALL_SID))
+        self.assertEqual(CallLog.objects.get().recording_consent, "announced")
+
+    def test_one_that_is_stored_is_not_waited_for_again(self) -> None:
+        self.save("waiting")
+        Recording.objects.update(state="stored")
+        self.save("waiting")
+        self.assertEqual(Recording.objects.get().state, "stored")
+
+    def test_another_business_another_call_and_another_word_are_refused(self) -> None:
+        other, _ = a_business("+15550100101")
+        self.save("in-progress")
+        self.assertFalse(self.save("waiting", business_id=other.pk))
+        self.assertFalse(self.save("waiting", call_sid="CA" + "9" * 32))
+        self.assertFalse(self.save("playing"))
+        self.assertFalse(self.save("waiting", recording_sid=""))
+        self.assertEqual([row.state for row in Recording.objects.all()], ["in-progress"])
+        self.assertEqual(RefusedFact.objects.count(), 4)
+
+
+class RecordingViewTest(WebhookTest):
+    def told(self, status: str = "completed", query: str = "", **fields: str) -> Any:
+        path = f"/twilio/recording/{query or f'?business={self.business.pk}&consent=announced'}"
+        return self.post(
+            path,
+            **{
+                "RecordingSid": RECORDING_SID,
+                "RecordingStatus": status,
+                "RecordingChannels": "2",
+                "RecordingDuration": "42",
+                "RecordingStartTime": "Tue, 24 Nov 2026 10:00:01 +0000",
+                **fields,
+            },
+        )
+
+    def test_what_the_carrier_says_becomes_a_row(self) -> None:
+        self.assertEqual(self.told("in-progress", RecordingDuration="-1").status_code, 204)
+        self.assertEqual(Recording.objects.get().state, "in-progress")
+        self.assertEqual(self.told().status_code, 204)
+        row = Recording.objects.get()
+        self.assertEqual((row.state, row.duration_seconds, row.channels), ("waiting", 42, 2))
+        self.assertEqual((row.business, row.call.recording_consent), (self.business, "announced"))
+        self.assertEqual((row.started_at and row.started_at.isoformat()), "2026-11-24T10:00:01+00:00")
+
+    def test_what_is_malformed_or_not_signed_leaves_nothing(self) -> None:
+        self.assertEqual(self.told("sung").status_code, 400)
+        self.assertEqual(self.told(RecordingSid="RE1").status_code, 400)
+        self.assertEqual(self.told(query="?business=x").status_code, 400)
+        self.assertEqual(self.told(query="?consent=announced").status_code, 400)
+        with self.assertLogs("calls.signed", "WARNING"):
+            self.assertEqual(self.told(AccountSid="AC" + "9" * 32).status_code, 403)
+            self.assertEqual(self.post("/twilio/recording/", signature="x").status_code, 403)
+        self.assertFalse(CallLog.objects.exists())
+        self.assertFalse(Recording.objects.exists())
+
+    def test_a_call_of_another_business_is_refused(self) -> None:
+        other = Business.objects.create(name="Other")
+        self.told()
+        with self.assertLogs("calls.recording_views", "WARNING"):
+            self.assertEqual(self.told("absent", query=f"?business={other.pk}").status_code, 204)
+        self.assertEqual(Recording.objects.get().state, "waiting")
+
+    def test_a_database_that_is_away_is_asked_again(self) -> None:
+        broken = mock.patch.object(services, "save_recording", side_effect=OperationalError("secret"))
+        with broken, self.assertLogs("calls.recording_views", "ERROR") as logs:
+            self.assertEqual(self.told().status_code, 503)
+        self.assertNotIn("secret", str([vars(record) for record in logs.records]))
+
+
+class RecordingPageTest(TestCase):
+    def test_the_page_of_a_call_says_that_it_was_recorded_and_how_the_caller_knew(self) -> None:
+        business, _ = a_business()
+        services.save_recording(CALL_SID, business.pk, RECORDING_SID, "waiting", consent="announced")
+        self.client.force_login(User.objects.create_superuser("root"))
+        page = reverse("admin:calls_calllog_change", args=[CallLog.objects.get().pk])
+        self.assertContains(self.client.get(page), f"complete, at the carrier, announced ({RECORDING_SID})")
+        Recording.objects.all().delete()
+        self.assertNotContains(self.client.get(page), "Recording")
+
+
+class AnnouncedTest(WebhookTest):
+    def answer(self, recording: str) -> ElementTree.Element:
+        Business.objects.update(recording=recording)
+        return ElementTree.fromstring(self.post("/twilio/voice/").content)
+
+    def test_it_is_said_before_it_begins_and_begins_before_the_agent(self) -> None:
+        say, start, connect, redirect = self.answer("announce")
+        self.assertEqual([say.tag, start.tag, connect.tag, redirect.tag], ["Say", "Start", "Connect", "Redirect"])
+        self.assertEqual((say.text, say.get("language")), (phrase("recorded", "de"), "de-DE"))
+        [recording] = start
+        self.assertEqual(
+            (recording.tag, recording.get("channels"), recording.get("track")), ("Recording", "dual", "both")
+        )
+        address = f"https://agent.example.com/twilio/recording/?business={self.business.pk}&consent=announced"
+        self.assertEqual(recording.get("recordingStatusCallback"), address)
+
+    def test_without_it_and_without_a_yes_nothing_is_recorded(self) -> None:
+        for recording in ("off", "ask"):
+            with self.subTest(recording):
+                self.assertEqual([verb.tag for verb in self.answer(recording)], ["Connect", "Redirect"])
+
+    def test_a_call_that_is_resumed_is_not_announced_again(self) -> None:
+        self.answer("announce")
+        with self.assertLogs("calls.views", "WARNING"):
+            response = self.post("/twilio/stream-ended/?stream=0", CallStatus="in-progress")
+        self.assertEqual(self.verbs(response), ["Connect", "Redirect"])
