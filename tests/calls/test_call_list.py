@@ -126,4 +126,5 @@ class QueriesTest(CallsCase):
             self.page(call)
 
 
-LIST_QUERIES, PAGE_QUERIES = 10, 12  # of a page the last two ask whether the call may be read after its end
+# Of a page two ask whether the call may be read after its end, and one what was recorded.
+LIST_QUERIES, PAGE_QUERIES = 10, 13
