@@ -196,6 +196,9 @@ class LeadAdmin(TenantAdmin, ReadOnly):
     class Media:
         css = {"all": ["calls/admin.css", "analysis/admin.css"]}
 
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        return super().changelist_view(request, {"title": "Leads", **(extra_context or {})})
+
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm("analysis.delete_lead")
 

@@ -22,6 +22,7 @@ from django.contrib.staticfiles.testing import StaticLiveServerTestCase
 from django.test import override_settings
 from django.utils import timezone
 
+from analysis.models import AfterCallSettings, CallAnalysis, Lead, LeadField
 from businesses import demo, sentences
 from businesses.models import AgentVersion, Clip, DoNotCall, Holiday, HttpTool, OpeningHours
 from calls.models import CallLog, CallMessage, ConversationTurn, ToolUse
@@ -142,6 +143,42 @@ def make_outbound_calls(version: AgentVersion) -> OutboundCall:
     )
 
 
+def make_analyses(calls: dict[str, CallLog]) -> tuple[CallAnalysis, Lead, LeadField]:
+    """One with everything, of the call that is talked about; one that has failed; and what is known of a caller."""
+    talk, business = calls["talk"], calls["talk"].business
+    AfterCallSettings.objects.create(business=business, is_on=True)
+    field = LeadField.objects.create(business=business, name="insurance_company", label=f"Insurance {'x' * 60}")
+    claims = [
+        {"kind": "booking", "tool": "none", "quote": f"I have booked {CANARY} {'x' * 200}", "is_backed": False},
+        {"kind": "message", "tool": "take_message", "quote": "I have noted your message.", "is_backed": True},
+    ]
+    values = {"insurance_company": f"{CANARY}{'x' * 400}", "a_field_that_is_no_more": True}
+    analysis = CallAnalysis.objects.create(
+        business=business,
+        call=talk,
+        state="done",
+        summary=f"{CANARY} {'x' * 150} The caller asked for an appointment. {'And more. ' * 60}",
+        outcome="not_a_caller",
+        sentiment="negative",
+        follow_ups=[f"{CANARY} {'x' * 200}", "Call back before five."],
+        lead_values=values,
+        claims=claims,
+        has_unbacked_claim=True,
+        model="gpt-6-luna",
+        cost=Decimal("0.0012"),
+        analysed_at=timezone.now(),
+    )
+    CallAnalysis.objects.create(business=business, call=calls["long"], state="failed", error="no_such_model", tries=1)
+    lead = Lead.objects.create(
+        business=business,
+        number="+12125550123",
+        values={name: {"value": value, "at": "", "call": talk.pk} for name, value in values.items()},
+        last_call=talk,
+        last_call_at=talk.started_at,
+    )
+    return analysis, lead, field
+
+
 def make_tool(version: AgentVersion) -> HttpTool:
     return HttpTool.objects.create(
         business=version.agent.business,
@@ -169,6 +206,7 @@ class AdminInABrowserTest(StaticLiveServerTestCase):
         make_hours(version)
         tool = make_tool(version)
         outbound = make_outbound_calls(version)
+        analysis, lead, field = make_analyses(self.calls)
         User.objects.create_superuser("boss", password="a long password")
         self.pages = {
             "index": "/admin/",
@@ -189,6 +227,13 @@ class AdminInABrowserTest(StaticLiveServerTestCase):
             "outbound calls": "/admin/outbound/outboundcall/",
             "outbound call": f"/admin/outbound/outboundcall/{outbound.pk}/change/",
             "new call": "/admin/outbound/outboundcall/add/",
+            "analyses": "/admin/analysis/callanalysis/",
+            "analysis": f"/admin/analysis/callanalysis/{analysis.pk}/change/",
+            "leads": "/admin/analysis/lead/",
+            "lead": f"/admin/analysis/lead/{lead.pk}/change/",
+            "lead fields": "/admin/analysis/leadfield/",
+            "lead field": f"/admin/analysis/leadfield/{field.pk}/change/",
+            "analysis of calls": "/admin/analysis/aftercallsettings/add/",
             "jobs": "/admin/console/jobs/",
             "task results": "/admin/django_celery_results/taskresult/",
         }
@@ -234,10 +279,16 @@ class AdminInABrowserTest(StaticLiveServerTestCase):
                         self.assertIn("The speech model is simulated.", page.inner_text("body"))
                         self.assertNotIn("canary", page.title())
                         self.assertEqual(self.complaints, [])
-                for name in ("calls", "messages"):
+                for name in ("calls", "messages", "analyses", "leads"):
                     self.open(page, name)
                     inner, outer = page.eval_on_selector(".results", "box => [box.scrollWidth, box.clientWidth]")
                     self.assertLessEqual(inner, outer, f"the list of {name} does not fit its box at {size[0]} px")
+                for name in ("message", "analysis", "lead"):
+                    self.open(page, name)
+                    widths = (
+                        "all => all.map(e => [e.scrollWidth, e.clientWidth]).filter(([inner, outer]) => inner > outer)"
+                    )
+                    self.assertEqual(page.eval_on_selector_all(".form-row", widths), [], f"{name} at {size[0]} px")
         self.assertEqual(self.hosts, {self.live_server_url.removeprefix("http://")})
 
     def test_an_operator_finds_a_call_by_number_and_reads_what_was_cut_off(self) -> None:
