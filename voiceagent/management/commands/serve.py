@@ -57,15 +57,16 @@ class Command(BaseCommand):
         from calls.heartbeats import Heart
         from voiceagent.pulse import Pulse
 
+        # First: it takes a moment, which must not count as a late loop, for which calls are turned away.
+        # What exists now lives as long as the process; collections need not walk over it in the middle of a call.
+        gc.collect()
+        gc.freeze()
         heart = Heart()
         heart.start()
         Pulse(server.loop, get_admission().loop_was_late)
         stopping = Stopping(server, heart)
         for number in (signal.SIGTERM, signal.SIGINT):
             server.loop.add_signal_handler(number, stopping.begin)
-        # What exists now lives as long as the process; collections need not walk over it in the middle of a call.
-        gc.collect()
-        gc.freeze()
         for host, port in server.addresses():
             self.stdout.write(f"Listening on http://{host}:{port}")
         self.stdout.flush()
