@@ -13,9 +13,7 @@ from media.engine.commands import (
     ClearPlayback,
     Command,
     RecallConversation,
-    Respond,
     SaveTurn,
-    Say,
     SendNote,
     SendToolResult,
     SendUserText,
@@ -69,7 +67,6 @@ class Conversation:
         self._tone_plays = False
         self._model_up = False
         self._greeted = False
-        self._greeting_asked = False  # of the model, which has not begun to say anything
         self._own = 0  # pieces of our own audio so far
         self._unsent: list[Command] = []  # for the model, while there is none
 
@@ -106,7 +103,7 @@ class Conversation:
         self._unsent = []
         if not self._waits_for_caller:
             commands += self._greet(now)
-        return commands
+        return commands + self.responses.ask(now, sentences_only=True)
 
     def model_down(self, now: float) -> list[Command]:
         """The session is gone: what it has said is still played, what it owed is asked of the next."""
@@ -119,8 +116,6 @@ class Conversation:
         self._tools.model_changed()
         commands = self.floor.model_changed(now)
         commands += self.playback.finish_all(now)
-        if self._greeting_asked and self.responses.sentence_on_its_way:
-            self._greeted = False
         self.responses.model_changed()
         if self.unheard:
             self.responses.drop_wish()  # it is asked for when the next session has heard the caller to the end
@@ -152,7 +147,6 @@ class Conversation:
             case events.ToolCalled():
                 return self._tool_called(event, now)
             case events.ResponseStarted():
-                self._greeting_asked = False
                 return self.floor.response_started(event.response_id)
             case events.AgentAudioDone():
                 return [*self.playback.finish(event.item_id, now)]
@@ -217,15 +211,14 @@ class Conversation:
     # --- What we say ourselves ------------------------------------------------------------------------------
 
     def say(self, key: str, now: float) -> list[Command]:
-        """Say a sentence of our own: as a clip, else by the model. Nothing if there is neither."""
+        """Say a sentence of our own: as a clip, else by the model, once there is one. Nothing if there is neither."""
         clip = self._config.clips.get(key)
         if clip is not None:
             return self.play(clip, now)
         text = self._config.sentences.get(key, "")
-        if not text or not self._model_up or self.responses.busy:
-            return []
-        self.responses.sentence_asked()
-        return [Say(text)]
+        if text and not self.responses.busy:
+            self.responses.want_said(text)
+        return []
 
     def play(self, clip: Clip, now: float, protected_seconds: float = 0.0) -> list[Command]:
         """Play audio of our own, and tell the model what was said, if anything was."""
@@ -250,11 +243,9 @@ class Conversation:
         self._greeted = True
         if clip is not None:
             return self.play(clip, now, self._config.protected_greeting_seconds)
-        if not self._config.greeting:
-            return []
-        self._greeting_asked = True
-        self.responses.sentence_asked()
-        return [Say(self._config.greeting)]
+        if self._config.greeting:
+            self.responses.want_said(self._config.greeting)
+        return []
 
     # --- Tools, keys, marks ---------------------------------------------------------------------------------
 
@@ -384,8 +375,8 @@ class Conversation:
         commands = self.floor.settle(now)
         if self.floor.caller_spoke:
             self._caller_is_there()
-        if self._model_up and not self.floor.in_doubt and self.responses.may_ask(now):
-            commands.append(Respond())
+        if self._model_up and not self.floor.in_doubt:
+            commands += self.responses.ask(now)
         commands += self._go_on_with_the_tone(now)
         commands += [SaveTurn(turn) for turn in self._transcript.to_save(self.playback.items, quiet=self.quiet)]
         self._wait_for_people(now)

@@ -2,6 +2,7 @@ from django.test import SimpleTestCase
 
 from media.engine import states
 from media.engine.caller_audio import WaitingAudio
+from media.engine.commands import Respond, Say
 from media.engine.deadlines import Deadline, Deadlines
 from media.engine.responses import Responses
 from media.engine.states import CallState, IllegalMove, Move
@@ -60,7 +61,7 @@ class OneAnswerAtATime(SimpleTestCase):
     def asked(self, *, answers_itself: bool = False) -> Responses:
         responses = Responses(answers_itself=answers_itself)
         responses.want()
-        self.assertTrue(responses.may_ask(1.0))
+        self.assertEqual(responses.ask(1.0), [Respond()])
         return responses
 
     def test_the_end_of_another_response_does_not_end_the_active_one(self) -> None:
@@ -73,16 +74,16 @@ class OneAnswerAtATime(SimpleTestCase):
         responses = Responses(answers_itself=False)
         responses.caller_stopped(1.0)
         self.assertIsNone(responses.deadline(1.0))
-        self.assertTrue(responses.may_ask(1.0))
+        self.assertEqual(responses.ask(1.0), [Respond()])
 
     def test_a_model_that_answers_by_itself_is_given_its_time(self) -> None:
         responses = Responses(answers_itself=True)
         responses.caller_stopped(1.0)
-        self.assertFalse(responses.may_ask(9.0))  # it was not asked for anything
+        self.assertEqual(responses.ask(9.0), [])  # it was not asked for anything
         responses.want()
-        self.assertFalse(responses.may_ask(2.9))
+        self.assertEqual(responses.ask(2.9), [])
         self.assertEqual(responses.deadline(2.9), 3.0)
-        self.assertTrue(responses.may_ask(3.0))
+        self.assertEqual(responses.ask(3.0), [Respond()])
 
     def test_its_own_answer_fulfils_what_was_wanted(self) -> None:
         responses = Responses(answers_itself=True)
@@ -95,9 +96,9 @@ class OneAnswerAtATime(SimpleTestCase):
         for conflict in (False, True):  # the answer it conflicted with has ended meanwhile
             responses = self.asked()
             responses.refused(1.0, answering_already=conflict)
-            self.assertFalse(responses.may_ask(1.4))
+            self.assertEqual(responses.ask(1.4), [])
             self.assertEqual(responses.deadline(1.4), 1.5)
-            self.assertTrue(responses.may_ask(1.5))
+            self.assertEqual(responses.ask(1.5), [Respond()])
 
     def test_an_answer_that_comes_all_the_same_was_not_refused(self) -> None:
         responses = self.asked()
@@ -112,7 +113,7 @@ class OneAnswerAtATime(SimpleTestCase):
         responses.want()
         responses.started("r1")
         responses.finished("r1", "completed", 2.0)
-        self.assertTrue(responses.may_ask(2.0))
+        self.assertEqual(responses.ask(2.0), [Respond()])
 
     def test_answers_that_fail_are_asked_for_again_ever_later_until_it_is_hopeless(self) -> None:
         responses, now = self.asked(), 1.0
@@ -120,9 +121,9 @@ class OneAnswerAtATime(SimpleTestCase):
             responses.started(f"r{number}")
             responses.finished(f"r{number}", "failed", now)
             self.assertEqual(responses.failing, number == 3)
-            self.assertFalse(responses.may_ask(now + wait - 0.1))
+            self.assertEqual(responses.ask(now + wait - 0.1), [])
             now += wait
-            self.assertTrue(responses.may_ask(now))
+            self.assertEqual(responses.ask(now), [Respond()])
         responses.started("r4")
         responses.finished("r4", "completed", now)
         self.assertFalse(responses.failing)
@@ -134,15 +135,68 @@ class OneAnswerAtATime(SimpleTestCase):
         responses.finished("r1", "failed", 1.0)
         self.assertFalse(responses.busy)
 
-    def test_another_session_owes_what_the_one_before_did_but_no_sentence(self) -> None:
-        running, own, sentence = self.asked(), Responses(answers_itself=True), Responses(answers_itself=False)
+    def test_another_session_owes_what_the_one_before_did(self) -> None:
+        running, own, sentence = self.asked(), Responses(answers_itself=True), self.saying()
         running.started("r1")
         own.caller_stopped(1.0)
-        sentence.sentence_asked()
         for responses in (self.asked(), running, own, sentence):
             responses.model_changed()
             self.assertIsNone(responses.active)
-            self.assertEqual(responses.may_ask(1.0), responses is not sentence)
+            self.assertEqual(responses.ask(1.0), [Say("Goodbye.") if responses is sentence else Respond()])
+
+    def saying(self) -> Responses:
+        responses = Responses(answers_itself=False)
+        responses.want_said("Goodbye.")
+        self.assertEqual(responses.ask(1.0), [Say("Goodbye.")])
+        return responses
+
+    def test_a_sentence_that_fails_is_asked_for_again_as_what_it_was(self) -> None:
+        responses = self.saying()
+        responses.started("r1")
+        responses.finished("r1", "failed", 1.0)
+        self.assertEqual(responses.ask(1.4), [])
+        self.assertEqual(responses.ask(1.5), [Say("Goodbye.")])
+        responses.refused(2.0, answering_already=False)
+        self.assertEqual(responses.ask(3.0), [Say("Goodbye.")])
+        responses.started("r2")
+        responses.finished("r2", "completed", 4.0)
+        self.assertFalse(responses.busy)
+
+    def test_a_sentence_that_comes_all_the_same_was_not_refused(self) -> None:
+        responses = self.saying()
+        responses.refused(1.0, answering_already=False)
+        responses.started("r1")
+        responses.finished("r1", "completed", 2.0)
+        self.assertFalse(responses.busy)
+
+    def test_a_sentence_that_was_cut_had_its_moment(self) -> None:
+        for begun in (False, True):
+            responses = self.saying()
+            if begun:
+                responses.started("r1")
+                responses.cut("r1")
+                responses.finished("r1", "failed", 1.0)
+            else:
+                responses.cut_next()
+                responses.refused(1.0, answering_already=False)
+            self.assertFalse(responses.busy)
+
+    def test_of_a_sentence_that_was_half_said_the_next_session_is_asked_to_go_on(self) -> None:
+        responses = self.saying()
+        responses.started("r1")
+        responses.note_audio("r1")
+        responses.model_changed()
+        self.assertEqual(responses.ask(1.0), [Respond()])
+
+    def test_a_sentence_comes_before_an_answer(self) -> None:
+        responses = Responses(answers_itself=False)
+        responses.want()
+        self.assertEqual(responses.ask(1.0, sentences_only=True), [])
+        responses.want_said("Goodbye.")
+        self.assertEqual(responses.ask(1.0), [Say("Goodbye.")])
+        responses.started("r1")
+        responses.finished("r1", "completed", 2.0)
+        self.assertEqual(responses.ask(2.0), [Respond()])
 
 
 class AudioThatWaits(SimpleTestCase):

@@ -58,3 +58,34 @@ class WrappingUp(SimpleTestCase):
         driver.advance(10)
         self.assertEqual(driver.finish.ended_reason, "agent_ended")
         self.assertEqual(len(driver.all(commands.Say)), 1)
+
+    def test_it_is_said_by_the_session_that_takes_over_when_the_present_one_is_lost(self) -> None:
+        for moment in ("while there is none", "before it was begun", "before a word of it was heard"):
+            with self.subTest(moment):
+                driver = long_call()
+                driver.advance(66.5)
+                if moment == "while there is none":
+                    driver.model_is_lost()
+                driver.advance(0.6)
+                if moment == "before a word of it was heard":
+                    driver.agent_begins("We have")
+                if moment != "while there is none":
+                    driver.model_is_lost()
+                asked = len(driver.all(commands.Say))
+                driver.advance(0.5)
+                self.assertEqual(driver.model_is_ready()[-1], commands.Say(WORDS))
+                driver.agent_says(WORDS, 1000)
+                driver.advance(5)
+                self.assertEqual(len(driver.all(commands.Say)), asked + 1)
+                self.assertEqual(driver.all(commands.Respond), [])
+
+    def test_it_is_asked_for_again_when_its_response_fails(self) -> None:
+        driver = long_call()
+        driver.advance(67.1)
+        driver.agent_begins()
+        driver.response_ends("failed")
+        self.assertEqual(driver.advance(0.6), [commands.Say(WORDS)])
+        driver.agent_says(WORDS, 1000)
+        driver.advance(5)
+        self.assertEqual(driver.all(commands.Respond), [])
+        self.assertIn(WORDS, driver.saved[-1][3])
