@@ -15,6 +15,7 @@ from django.contrib import admin, messages
 from django.db.models import Count, IntegerField, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
+from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
@@ -25,7 +26,7 @@ from django.utils.text import Truncator
 from businesses.admin import badge
 from businesses.local_time import date_and_minute, date_and_time
 from businesses.tenancy import AgentFilter, AnyModelAdmin, BusinessFilter, TenantAdmin
-from calls import conversation, dead_letters, figures, page_sections, streams
+from calls import conversation, dead_letters, figures, page_sections, recording_files, streams
 from calls.call_list import REACHABLE, NearPaginator, UntilFilter, older_calls
 from calls.models import (
     TERMINAL_STATUSES,
@@ -36,6 +37,7 @@ from calls.models import (
     DeadLetter,
     Direction,
     EndedReason,
+    Recording,
     RecordingState,
     RefusedFact,
     SuspectCall,
@@ -68,6 +70,13 @@ _TOOL_BADGES = {
     ToolState.TIMED_OUT: "bad",
     ToolState.REFUSED: "warning",
     ToolState.ABANDONED: "warning",
+}
+
+_RECORDING_BADGES = {
+    RecordingState.IN_PROGRESS: "live",
+    RecordingState.WAITING: "live",
+    RecordingState.STORED: "good",
+    RecordingState.FAILED: "bad",
 }
 
 
@@ -298,6 +307,64 @@ class CallMessageAdmin(TenantAdmin, ReadOnly):
         self.message_user(request, f"{done} marked as open.", messages.SUCCESS)
 
 
+@admin.register(Recording)
+class RecordingAdmin(TenantAdmin, ReadOnly):
+    """Where the recordings are. They are played on the pages of their calls."""
+
+    business_lookup = "business"
+    list_display = ["begun", "stands", "length", "size", "call_link"]
+    list_filter = ["state", BusinessFilter]
+    list_select_related = ["business", "call"]
+    list_per_page = 50
+    list_max_show_all = 0
+    show_full_result_count = False
+    search_fields = ["recording_sid__startswith", "call__call_sid__startswith"]
+    search_help_text = "The beginning of a RecordingSid or a CallSid."
+    actions = ["fetch_again"]  # type: ignore[assignment]  # others have none
+    fields = ["begun", "stands", "length", "size", "channels", "call_link", "recording_sid", "business"]
+
+    class Media:
+        css = {"all": ["calls/admin.css"]}
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        return super().changelist_view(request, {"title": "Recordings", **(extra_context or {})})
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Recording]:
+        rows: QuerySet[Recording] = super().get_queryset(request)
+        return rows.defer("peaks", "call__transcript")
+
+    @admin.display(description="begun", ordering="started_at")
+    def begun(self, recording: Recording) -> str:
+        return date_and_minute(recording.started_at or recording.created_at, recording.business.zone)
+
+    @admin.display(description="state", ordering="state")
+    def stands(self, recording: Recording) -> SafeString:
+        shown = badge(recording.get_state_display(), _RECORDING_BADGES.get(RecordingState(recording.state), ""))
+        tries = f"{recording.tries} {'try' if recording.tries == 1 else 'tries'}" if recording.error else ""
+        return with_second_line(shown, ", ".join(part for part in (recording.error, tries) if part))
+
+    @admin.display(description="duration", ordering="duration_seconds")
+    def length(self, recording: Recording) -> str:
+        return conversation.minutes(recording.duration_seconds)
+
+    @admin.display(description="size")
+    def size(self, recording: Recording) -> str:
+        return filesizeformat(recording.size_bytes) if recording.size_bytes else "-"
+
+    @admin.display(description="call")
+    def call_link(self, recording: Recording) -> SafeString:
+        url = reverse("admin:calls_calllog_change", args=[recording.call_id])
+        return format_html('<a href="{}">{}</a>', url, recording.call)
+
+    def has_again_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("calls.change_recording")
+
+    @admin.action(description="Fetch again", permissions=["again"])
+    def fetch_again(self, request: HttpRequest, chosen: QuerySet[Recording]) -> None:
+        done = recording_files.again(list(chosen.values_list("pk", flat=True)), timezone.now())
+        self.message_user(request, f"{done} will be fetched again: those that had failed.", messages.SUCCESS)
+
+
 @admin.register(RefusedFact)
 class RefusedFactAdmin(ReadOnly):
     """For superusers: which business a refused fact belongs to is just what is not known."""
@@ -465,9 +532,9 @@ def _recordings(call: CallLog) -> list[tuple[str, object]]:
 _RECORDED = {
     RecordingState.IN_PROGRESS: "being recorded",
     RecordingState.ABSENT: "nothing was recorded",
-    RecordingState.WAITING: "complete, at the carrier",
+    RecordingState.WAITING: "complete, to be fetched",
     RecordingState.STORED: "stored",
-    RecordingState.FAILED: "failed at the carrier",
+    RecordingState.FAILED: "could not be fetched",
     RecordingState.DELETED: "deleted",
 }
 

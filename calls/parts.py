@@ -9,17 +9,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
 
-from calls import facts, tool_uses
+from calls import facts, recordings, tool_uses
 from calls.models import CallLog, CallMessage, ConversationTurn, Recording, RecordingState, ToolUse
 
-_RECORDING_RANKS = {
-    RecordingState.IN_PROGRESS: 0,
-    RecordingState.ABSENT: 1,
-    RecordingState.FAILED: 1,
-    RecordingState.WAITING: 2,
-    RecordingState.STORED: 3,
-    RecordingState.DELETED: 4,
-}
 _TOOL_USE = [field.name for field in fields(tool_uses.ToolUse)]
 
 
@@ -76,7 +68,7 @@ def put_recording(
     row = Recording.objects.select_for_update().get(recording_sid=recording_sid)
     if row.call_id != call.pk:
         raise facts.BadFact("the recording belongs to another call")
-    if _RECORDING_RANKS[state] > _RECORDING_RANKS[RecordingState(row.state)]:
+    if recordings.RANKS[state] > recordings.RANKS[row.state]:
         row.state = state
     row.started_at = row.started_at or started_at
     if duration_seconds is not None:

@@ -105,6 +105,7 @@ class Recorder:
         occurred_at: str = "",
         owner_boot_id: str = "",
         stream_number: int = 0,
+        recording_consent: str = "",
     ) -> None:
         self._accept(
             "create_call_log",
@@ -120,6 +121,7 @@ class Recorder:
             occurred_at=occurred_at or _now(),
             owner_boot_id=owner_boot_id,
             stream_number=stream_number,
+            recording_consent=recording_consent,
         )
 
     def save_conversation_turn(
@@ -204,6 +206,30 @@ class Recorder:
             caller_name=caller_name,
             callback_number=callback_number,
             taken_at=taken_at or _now(),
+        )
+
+    def save_recording(
+        self,
+        *,
+        call_sid: str,
+        business_id: int,
+        recording_sid: str,
+        state: str,
+        channels: int = 1,
+        started_at: str = "",
+        duration_seconds: int | None = None,
+        consent: str = "",
+    ) -> None:
+        self._accept(
+            "save_recording",
+            call_sid=call_sid,
+            business_id=business_id,
+            recording_sid=recording_sid,
+            state=state,
+            channels=channels,
+            started_at=started_at,
+            duration_seconds=duration_seconds,
+            consent=consent,
         )
 
     def finalize_call_log(

@@ -6,25 +6,18 @@ row may not be there yet. Both are covered by the signature.
 
 from __future__ import annotations
 
-import logging
 import re
 
-from django.db import Error as DatabaseUnwell
 from django.http import HttpRequest, HttpResponse
 
-from calls import services
+from calls import recorder
 from calls.models import RecordingState
 from calls.signed import from_carrier
-from calls.threads import BoundedPool, PoolBusy
 from calls.views import number_of, utc_of
 
-logger = logging.getLogger(__name__)
-
-DEADLINE_SECONDS = 2.0
-_pool = BoundedPool("recording-rows", threads=2, queued=64)
-_RECORDING_SID = re.compile(r"RE[0-9a-f]{32}", re.ASCII)
+RECORDING_SID = re.compile(r"RE[0-9a-f]{32}", re.ASCII)
 # The carrier's words (voice/api/recording). A complete one waits for somebody to fetch it.
-_STATES = {
+STATES = {
     "in-progress": RecordingState.IN_PROGRESS,
     "paused": RecordingState.IN_PROGRESS,
     "stopped": RecordingState.IN_PROGRESS,
@@ -37,30 +30,20 @@ _STATES = {
 
 @from_carrier
 def recording(request: HttpRequest, call_sid: str) -> HttpResponse:
-    """503: come again, the database did not take it in time."""
+    """A fact of the call as any other: the carrier may say it once only, whatever is down here."""
     recording_sid = request.POST.get("RecordingSid", "")
-    state = _STATES.get(request.POST.get("RecordingStatus", ""))
+    state = STATES.get(request.POST.get("RecordingStatus", ""))
     business_id = number_of(request.GET.get("business", ""))
-    if state is None or business_id is None or _RECORDING_SID.fullmatch(recording_sid) is None:
+    if state is None or business_id is None or RECORDING_SID.fullmatch(recording_sid) is None:
         return HttpResponse("Malformed\n", status=400, content_type="text/plain")
-
-    def write() -> bool:
-        return services.save_recording(
-            call_sid=call_sid,
-            business_id=business_id,
-            recording_sid=recording_sid,
-            state=state.value,
-            channels=number_of(request.POST.get("RecordingChannels", "")) or 1,
-            started_at=utc_of(request.POST.get("RecordingStartTime", "")),
-            duration_seconds=number_of(request.POST.get("RecordingDuration", "")),
-            consent=request.GET.get("consent", ""),
-        )
-
-    try:
-        accepted = _pool.run(write, DEADLINE_SECONDS)
-    except (DatabaseUnwell, TimeoutError, PoolBusy) as error:
-        logger.error("recording not stored", extra={"call_sid": call_sid, "error": type(error).__name__})
-        return HttpResponse("Try again\n", status=503, content_type="text/plain")
-    if not accepted:
-        logger.warning("recording refused", extra={"call_sid": call_sid})
+    recorder.get_recorder().save_recording(
+        call_sid=call_sid,
+        business_id=business_id,
+        recording_sid=recording_sid,
+        state=state.value,
+        channels=number_of(request.POST.get("RecordingChannels", "")) or 1,
+        started_at=utc_of(request.POST.get("RecordingStartTime", "")),
+        duration_seconds=number_of(request.POST.get("RecordingDuration", "")),
+        consent=request.GET.get("consent", ""),
+    )
     return HttpResponse(status=204)

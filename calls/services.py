@@ -54,9 +54,11 @@ def create_call_log(
     occurred_at: str = "",
     owner_boot_id: str = "",
     stream_number: int = 0,
+    recording_consent: str = "",
 ) -> bool:
     """A call is there: the carrier's webhook says so first (ringing), each stream's start again (in-progress), with the
-    boot id of the process that carries it from then on. `stream_number`: 0, counting up when the call is resumed."""
+    boot id of the process that carries it from then on. `stream_number`: 0, counting up when the call is resumed.
+    `recording_consent`: how the caller knows of the recording that begins, or what was answered."""
     arguments = dict(locals())
 
     def apply() -> None:
@@ -68,6 +70,7 @@ def create_call_log(
             "to_number": facts.short(to_number, 255),
             "stream_sid": facts.short(stream_sid, 64),
             "account_sid": facts.short(account_sid, 64),
+            "recording_consent": facts.short(recording_consent, 10),
         }
         with _locked_call(call_sid, business_id) as call:
             merging.fill_empty(call, identity)

@@ -150,6 +150,7 @@ def create_call_log(
     occurred_at: str = "",
     owner_boot_id: str = "",
     stream_number: int = 0,
+    recording_consent: str = "",
 ) -> str:
     return _store(
         call_sid,
@@ -166,6 +167,7 @@ def create_call_log(
             occurred_at=occurred_at,
             owner_boot_id=owner_boot_id,
             stream_number=stream_number,
+            recording_consent=recording_consent,
         ),
         "created",
     )
@@ -264,6 +266,34 @@ def save_message(
             taken_at=taken_at,
         ),
         "message",
+    )
+
+
+@_task("calls.tasks.save_recording", queue="default")
+def save_recording(
+    call_sid: str,
+    business_id: int,
+    recording_sid: str,
+    state: str,
+    *,
+    channels: int = 1,
+    started_at: str = "",
+    duration_seconds: int | None = None,
+    consent: str = "",
+) -> str:
+    return _store(
+        call_sid,
+        lambda: services.save_recording(
+            call_sid=call_sid,
+            business_id=business_id,
+            recording_sid=recording_sid,
+            state=state,
+            channels=channels,
+            started_at=started_at,
+            duration_seconds=duration_seconds,
+            consent=consent,
+        ),
+        "recording",
     )
 
 

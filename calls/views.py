@@ -71,8 +71,9 @@ def voice(request: HttpRequest, call_sid: str) -> HttpResponse:
         return _no_room(request, call_sid, answer, refusal)
     doors.remember(agent)
     ticket, token = _ticket(request, call_sid, agent, 0)
-    _record_ringing(request, call_sid, agent.business_id, agent.version_id)
     announced = phrase("recorded", answer.language) if answer.recording == RecordingMode.ANNOUNCE else ""
+    consent = "announced" if announced else ""
+    _record_ringing(request, call_sid, agent.business_id, agent.version_id, consent)
     return twiml(
         twilio.answer_with_stream(
             call_sid=call_sid,
@@ -83,7 +84,9 @@ def voice(request: HttpRequest, call_sid: str) -> HttpResponse:
     )
 
 
-def _record_ringing(request: HttpRequest, call_sid: str, business_id: int, agent_version_id: int | None) -> None:
+def _record_ringing(
+    request: HttpRequest, call_sid: str, business_id: int, agent_version_id: int | None, consent: str = ""
+) -> None:
     recorder.get_recorder().create_call_log(
         call_sid=call_sid,
         account_sid=request.POST["AccountSid"],
@@ -93,6 +96,7 @@ def _record_ringing(request: HttpRequest, call_sid: str, business_id: int, agent
         to_number=request.POST.get("To", ""),
         direction="inbound",
         status=CallStatus.RINGING.value,
+        recording_consent=consent,
     )
 
 

@@ -4,6 +4,7 @@ Unset, everything has a default that works on one machine without any service: S
 model.
 """
 
+import json
 from pathlib import Path
 
 import environ
@@ -88,6 +89,13 @@ EMBEDDED_REDIS = not REDIS_URL
 if EMBEDDED_REDIS:
     REDIS_URL = embedded.redis_url(VAR_DIR)
 
+# Files that are kept: recordings. By default in a directory that web and offline worker share; FILE_STORAGE may name
+# another storage of Django's, and FILE_STORAGE_OPTIONS what it is made with, as JSON.
+MEDIA_ROOT = Path(env.str("MEDIA_ROOT", default="") or VAR_DIR / "media").resolve()
+FILE_STORAGE = env.str("FILE_STORAGE", default="") or "django.core.files.storage.FileSystemStorage"
+FILE_STORAGE_OPTIONS = json.loads(env.str("FILE_STORAGE_OPTIONS", default="") or "{}")
+FILE_UPLOAD_PERMISSIONS, FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o600, 0o700  # callers' voices are in them
+
 DATABASES = {"default": embedded.database(env, VAR_DIR)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -154,7 +162,7 @@ STATIC_ROOT = BASE_DIR / "staticfiles" if (BASE_DIR / "staticfiles").is_dir() el
 STATIC_IS_COLLECTED = STATIC_ROOT is not None and not DEBUG
 WHITENOISE_USE_FINDERS = not STATIC_IS_COLLECTED
 STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "default": {"BACKEND": FILE_STORAGE, "OPTIONS": FILE_STORAGE_OPTIONS},
     "staticfiles": {
         "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
         if STATIC_IS_COLLECTED
@@ -264,6 +272,7 @@ CELERY_RESULT_BACKEND = "django-db"
 CELERY_RESULT_EXTENDED = True  # names and ids of a task's arguments; calls.tasks leaves nothing else in them
 CELERY_RESULT_EXPIRES = 7 * 24 * 3600
 CELERY_TIMEZONE = "UTC"
+CELERY_IMPORTS = ["calls.recording_tasks"]  # beside each app's tasks.py
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celerybeat-schedule")
 CELERY_BEAT_SCHEDULE = {
     "celery.backend_cleanup": {"task": "celery.backend_cleanup", "schedule": crontab(hour="4", minute="0")},
@@ -286,6 +295,12 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 60.0,
         "options": {"expires": 60},
     },
+    "find-recordings-to-fetch": {
+        "task": "calls.recording_tasks.find_recordings",
+        "schedule": 10.0,
+        "options": {"expires": 10.0},
+    },
+    "ask-for-untold-recordings": {"task": "calls.recording_tasks.ask_for_untold", "schedule": crontab(minute="35")},
     "find-calls-to-analyse": {
         "task": "analysis.tasks.find_calls",
         "schedule": 15.0,

@@ -39,3 +39,23 @@ Answer = CarrierCall | NoSuchCall | Unreachable
 
 class CarrierUnreachable(Exception):
     """A list of calls was not had. The message is a short code."""
+
+
+@dataclass(frozen=True, slots=True)
+class CarrierRecording:
+    """A recording as the carrier has it. `is_message`: what a caller said after a tone, not the call itself."""
+
+    recording_sid: str
+    status: str
+    channels: int
+    started_at: datetime | None
+    duration_seconds: int | None
+    is_message: bool
+
+
+class NotFetched(Exception):
+    """A recording's file was not had. The message is a short code."""
+
+    @property
+    def code(self) -> str:
+        return str(self.args[0])

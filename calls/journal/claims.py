@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from calls import streams, tool_uses
+from calls import recordings, streams, tool_uses
 from calls.journal import kinds
 
 # A row has to have something in these when the fact had.
-_IDENTITY = ("from_number", "to_number", "stream_sid", "account_sid", "agent_version_id")
+_IDENTITY = ("from_number", "to_number", "stream_sid", "account_sid", "agent_version_id", "recording_consent")
 _END = ("recording_url", "model_session_id")
 
 _RANKS = {"queued": 0, "initiated": 1, "ringing": 2, "in-progress": 3}
@@ -40,6 +40,7 @@ class Known:
     revisions: dict[int, int] = field(default_factory=dict)  # by turn_index
     tool_ranks: dict[str, int] = field(default_factory=dict)  # tool_uses.RANKS of its state, by tool_call_id
     messages: set[str] = field(default_factory=set)  # their keys
+    recording_ranks: dict[str, int] = field(default_factory=dict)  # recordings.RANKS of its state, by recording_sid
 
 
 @dataclass(slots=True)
@@ -58,6 +59,7 @@ class Claim:
     last_stream: int = 0
     tool_ranks: dict[str, int] = field(default_factory=dict)  # as in Known
     messages: set[str] = field(default_factory=set)
+    recording_ranks: dict[str, int] = field(default_factory=dict)
 
     def add(self, kind: str, arguments: Mapping[str, Any]) -> None:
         if kind == kinds.FINALIZE:
@@ -70,6 +72,8 @@ class Claim:
                 self._tool_use(arguments)
             elif kind == kinds.MESSAGE:
                 self.messages.add(arguments["key"])
+            elif kind == kinds.RECORDING:
+                self._recording(arguments)
             else:
                 self.rank = max(self.rank, _RANKS.get(arguments["status"], _TERMINAL))
                 self._call(kind, arguments)
@@ -92,6 +96,7 @@ class Claim:
             self.last_stream,
             dict(self.tool_ranks),
             set(self.messages),
+            dict(self.recording_ranks),
         )
 
     def holds(self, known: Known | None) -> bool:
@@ -115,6 +120,7 @@ class Claim:
             and all(known.revisions.get(index, -1) >= revision for index, revision in self.revisions.items())
             and all(known.tool_ranks.get(key, -1) >= rank for key, rank in self.tool_ranks.items())
             and self.messages <= known.messages
+            and all(known.recording_ranks.get(sid, -1) >= rank for sid, rank in self.recording_ranks.items())
         )
 
     def _has_end(self, known: Known) -> bool:
@@ -133,6 +139,10 @@ class Claim:
     def _tool_use(self, use: Mapping[str, Any]) -> None:
         key, rank = use["tool_call_id"], tool_uses.RANKS[use.get("state", "started")]
         self.tool_ranks[key] = max(rank, self.tool_ranks.get(key, -1))
+
+    def _recording(self, recording: Mapping[str, Any]) -> None:
+        sid, rank = recording["recording_sid"], recordings.RANKS[recording["state"]]
+        self.recording_ranks[sid] = max(rank, self.recording_ranks.get(sid, -1))
 
     def _call(self, kind: str, arguments: Mapping[str, Any]) -> None:
         if kind == kinds.CREATE:

@@ -6,7 +6,8 @@ TOOL_USE = "save_tool_use"
 MESSAGE = "save_message"
 FINALIZE = "finalize_call_log"
 STATUS = "apply_call_status"
+RECORDING = "save_recording"
 
-ALL = frozenset({CREATE, TURN, TOOL_USE, MESSAGE, FINALIZE, STATUS})
+ALL = frozenset({CREATE, TURN, TOOL_USE, MESSAGE, FINALIZE, STATUS, RECORDING})
 # The end of a call says these again: where there is too little room, it is kept for the others.
 REPEATED = frozenset({TURN, TOOL_USE})

@@ -126,7 +126,11 @@ class CallLog(models.Model):
         max_length=20, choices=EndedReason.choices, blank=True, default="", db_default="", editable=False
     )
     recording_consent = models.CharField(
-        max_length=10, blank=True, default="", db_default="", help_text="announced, granted or refused."
+        max_length=10,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="announced, granted, refused, unanswered or voicemail.",
     )
     is_complete = models.BooleanField(default=False, help_text="Ended, and every turn is here.")
     # The web process that carries the call: the latest one that opened a stream for it.

@@ -165,6 +165,10 @@ class Recording(models.Model):
     duration_seconds = models.PositiveIntegerField("duration", null=True, blank=True)
     file = models.FileField(upload_to=recording_path, max_length=255, blank=True, editable=False)
     size_bytes = models.PositiveBigIntegerField(null=True, blank=True)
+    # db_default: a worker of the release before goes on adding rows until it is restarted.
+    peaks = models.JSONField(
+        default=list, db_default=[], blank=True, editable=False, help_text="To draw it: calls.waveform.Waveform.peaks."
+    )
     tries = models.PositiveSmallIntegerField(default=0)
     next_try_at = models.DateTimeField(null=True, blank=True)
     error = models.CharField(max_length=64, blank=True, help_text="Why the last try failed, a short code.")

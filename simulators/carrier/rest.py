@@ -10,6 +10,7 @@ import json
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -70,9 +71,12 @@ class Api:
     # HTTP statuses of the next answers to a created call, which is placed all the same; 0: none within `hang_seconds`.
     fail_after_create: list[int] = field(default_factory=list)
     hang_seconds: float = 15.0
+    # So often the file of each recording is asked for in vain though it is complete.
+    media_lag: int = 0
     owned: frozenset[str] = frozenset()  # the account's numbers; none: any number may be called from
     complaints: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+    _media_asked: Counter[str] = field(default_factory=Counter)
 
     def answer(self, method: str, target: str, fields: Fields, authorization: str) -> Reply:
         """One request."""
@@ -214,13 +218,21 @@ class Api:
 
     def media(self, fields: Fields, recording_sid: str) -> Reply:
         """The WAV; 404 until it is ready, 16113 if two channels are wanted of a mono recording."""
+        self._known(fields, frozenset({"RequestedChannels"}))
         recording = self._recording(recording_sid)
-        channels = int(_one(fields, "RequestedChannels") or recording.channels)
-        if recording.tracks is None:
+        wanted = _one(fields, "RequestedChannels")
+        if wanted not in {"", "1", "2"}:
+            raise ApiError(400, 20001, f"Invalid RequestedChannels: {wanted}")
+        channels = int(wanted or recording.channels)
+        if recording.tracks is None or self._lags(recording_sid):
             raise ApiError(404, 20404, f"The media of {recording_sid} is not ready")
         if channels == 2 and recording.channels == 1:
             raise ApiError(400, 16113, "Dual-channel media was requested of a mono recording")
         return Reply(200, wav(recording, channels), "audio/x-wav")
+
+    def _lags(self, recording_sid: str) -> bool:
+        self._media_asked[recording_sid] += 1
+        return self._media_asked[recording_sid] <= self.media_lag
 
     def _known(self, fields: Fields, known: frozenset[str]) -> None:
         for name in sorted(set(fields) - known):
@@ -336,6 +348,10 @@ def _handler(api: Api) -> type[BaseHTTPRequestHandler]:
 
         def log_message(self, format: str, *args: object) -> None:
             pass
+
+        def handle(self) -> None:
+            with suppress(ConnectionResetError):  # whoever asked did not want to hear all of it
+                super().handle()
 
         def _serve(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
+import time
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -14,9 +17,13 @@ from django.urls import reverse
 
 from businesses.models import Business
 from calls import services
+from calls.journal.journal import Journal
+from calls.journal.keeper import Keeper
 from calls.models import CallLog, Recording, RefusedFact
 from calls.phrases import phrase
+from calls.recorder import Recorder
 from tests.calls.support import CALL_SID, a_business, at
+from tests.calls.test_journal_recorder import FakePublisher
 from tests.calls.test_views import WebhookTest
 
 RECORDING_SID = "RE" + "3" * 32
@@ -54,6 +61,12 @@ class SaveRecordingTest(TestCase):
         self.save("waiting")
         self.assertEqual(Recording.objects.get().state, "stored")
 
+    def test_one_that_was_given_up_is_not_tried_anew_because_the_carrier_repeats_itself(self) -> None:
+        self.save("waiting")
+        Recording.objects.update(state="failed")
+        self.save("waiting")
+        self.assertEqual(Recording.objects.get().state, "failed")
+
     def test_another_business_another_call_and_another_word_are_refused(self) -> None:
         other, _ = a_business("+15550100101")
         self.save("in-progress")
@@ -65,7 +78,7 @@ class SaveRecordingTest(TestCase):
         self.assertEqual(RefusedFact.objects.count(), 4)
 
 
-class RecordingViewTest(WebhookTest):
+class ToldOfARecording(WebhookTest):
     def told(self, status: str = "completed", query: str = "", **fields: str) -> Any:
         path = f"/twilio/recording/{query or f'?business={self.business.pk}&consent=announced'}"
         return self.post(
@@ -80,6 +93,8 @@ class RecordingViewTest(WebhookTest):
             },
         )
 
+
+class RecordingViewTest(ToldOfARecording):
     def test_what_the_carrier_says_becomes_a_row(self) -> None:
         self.assertEqual(self.told("in-progress", RecordingDuration="-1").status_code, 204)
         self.assertEqual(Recording.objects.get().state, "in-progress")
@@ -103,15 +118,35 @@ class RecordingViewTest(WebhookTest):
     def test_a_call_of_another_business_is_refused(self) -> None:
         other = Business.objects.create(name="Other")
         self.told()
-        with self.assertLogs("calls.recording_views", "WARNING"):
-            self.assertEqual(self.told("absent", query=f"?business={other.pk}").status_code, 204)
+        self.assertEqual(self.told("absent", query=f"?business={other.pk}").status_code, 204)
         self.assertEqual(Recording.objects.get().state, "waiting")
+        self.assertEqual(RefusedFact.objects.get().kind, "save_recording")
 
-    def test_a_database_that_is_away_is_asked_again(self) -> None:
-        broken = mock.patch.object(services, "save_recording", side_effect=OperationalError("secret"))
-        with broken, self.assertLogs("calls.recording_views", "ERROR") as logs:
-            self.assertEqual(self.told().status_code, 503)
+
+class ToldWhileEverythingIsDownTest(ToldOfARecording):
+    """The carrier says it once: with broker and database away it is answered at once, and kept on the disk."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        directory = Path(self.enterContext(tempfile.TemporaryDirectory())) / "journal"
+        self.journal = Journal(directory, clock=lambda: 1000.0)
+        self.addCleanup(self.journal.close, 5)
+        self.recorder = Recorder(publisher=FakePublisher(well=False), journal=self.journal)  # type: ignore[assignment]
+        self.directory = directory
+
+    def test_it_is_answered_at_once_and_becomes_a_row_when_the_database_is_back(self) -> None:
+        away = mock.patch.object(services, "_locked_call", side_effect=OperationalError("secret"))
+        with away, self.assertLogs("calls", "WARNING") as logs:
+            began = time.monotonic()
+            self.assertEqual(self.told().status_code, 204)
+            self.assertLess(time.monotonic() - began, 1)
+            self.assertTrue(self.recorder.close(5))  # type: ignore[attr-defined]
         self.assertNotIn("secret", str([vars(record) for record in logs.records]))
+        self.assertFalse(Recording.objects.exists())
+        with self.assertLogs("calls.journal.keeper", "WARNING"):
+            Keeper(self.journal, run=lambda work: work()).poll()
+        self.assertEqual([row.state for row in Recording.objects.all()], ["waiting"])
+        self.journal.flush(5)
 
 
 class RecordingPageTest(TestCase):
@@ -120,9 +155,9 @@ class RecordingPageTest(TestCase):
         services.save_recording(CALL_SID, business.pk, RECORDING_SID, "waiting", consent="announced")
         self.client.force_login(User.objects.create_superuser("root"))
         page = reverse("admin:calls_calllog_change", args=[CallLog.objects.get().pk])
-        self.assertContains(self.client.get(page), f"complete, at the carrier, announced ({RECORDING_SID})")
+        self.assertContains(self.client.get(page), f"complete, to be fetched, announced ({RECORDING_SID})")
         Recording.objects.all().delete()
-        self.assertNotContains(self.client.get(page), "Recording")
+        self.assertNotContains(self.client.get(page), "<dt>Recording</dt>")
 
 
 class AnnouncedTest(WebhookTest):

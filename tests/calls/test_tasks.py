@@ -26,6 +26,7 @@ QUEUES = {
     "save_conversation_turn": "default",
     "save_tool_use": "default",
     "save_message": "default",
+    "save_recording": "default",
     "finalize_call_log": "high",
     "apply_call_status": "high",
 }

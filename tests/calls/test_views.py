@@ -37,6 +37,10 @@ class WrittenAtOnce:
         self.facts.append(("apply_call_status", arguments))
         services.apply_call_status(**arguments)
 
+    def save_recording(self, **arguments: Any) -> None:
+        self.facts.append(("save_recording", arguments))
+        services.save_recording(**arguments)
+
     def finalize_call_log(self, **arguments: Any) -> None:
         self.facts.append(("finalize_call_log", arguments))
         services.finalize_call_log(**arguments)

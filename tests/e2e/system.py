@@ -40,6 +40,7 @@ class System:
         self.directory = Path(self._folder.name)
         self.port = free_port()
         self.beat: Child | None = None
+        self.offline: Child | None = None
         self.model_ledger = self.directory / "model.jsonl"
         self.environment: dict[str, str] = environment
         self.children: list[Child] = []
@@ -80,7 +81,7 @@ class System:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for child in (self.beat, self.web, self.worker, self.model, self.broker):
+        for child in (self.beat, self.web, self.worker, self.offline, self.model, self.broker):
             if child is not None:
                 child.stop()
         self._folder.cleanup()
@@ -91,6 +92,11 @@ class System:
     def start_worker(self) -> None:
         worker = ("-m", "celery", "-A", "voiceagent", "worker", "-Q", "high,default", "-c", "2", "-l", "INFO", "-E")
         self.worker = self._start("worker", python(*worker))
+
+    def start_offline_worker(self) -> None:
+        """Only where something is to be made of calls that are over."""
+        worker = ("-m", "celery", "-A", "voiceagent", "worker", "-Q", "offline", "-n", "offline@%h", "-c", "1")
+        self.offline = self._start("offline", python(*worker, "-l", "INFO", "-E"))
 
     def start_beat(self) -> None:
         """Only where something is to happen by the clock; no other test needs it."""
