@@ -52,6 +52,7 @@ from media.engine.commands import (
 from media.engine.config import CallConfig, Clip, PastItem
 from media.engine.events import (
     CallCompleted,
+    CallerAudio,
     CarrierClosed,
     Event,
     ModelClosed,
@@ -189,6 +190,9 @@ class CallBridge:
             return
         now = self._loop.time()
         match event:
+            case CallerAudio():  # 50 times a second, and it moves no deadline
+                self._hear(event, now)
+                return
             case ModelReady():
                 self._record.model_session_id = event.session_id
                 if event.expires_at is not None:
@@ -206,6 +210,14 @@ class CallBridge:
 
     # --- The engine and its timer --------------------------------------------------------------------------
 
+    def _hear(self, event: CallerAudio, now: float) -> None:
+        try:
+            for command in self._call.receive(event, now):
+                self._perform(command, now)
+        except Exception:  # noqa: BLE001 - as in _ask_engine
+            self._broken(about="CallerAudio")
+            self._set_timer()
+
     def _ask_engine(self, ask: Callable[[], list[Command]], now: float, *, about: str) -> None:
         """Perform every command of the engine's answer, in order, then set the timer anew."""
         try:
@@ -214,14 +226,17 @@ class CallBridge:
             if self._call.deadline() is None:
                 self._end()
         except Exception:  # noqa: BLE001 - the edge of a call: a mistake of ours, and the record is finished all the same
-            self._log.exception("call_broken", about=about)
-            self._abandon()
+            self._broken(about=about)
         self._set_timer()
+
+    def _broken(self, *, about: str) -> None:
+        self._log.exception("call_broken", about=about)
+        self._abandon()
 
     def _set_timer(self) -> None:
         """Arm the timer for the engine's deadline. An armed timer that is too early stays: it re-arms itself.
 
-        Frames move some deadline 50 times a second; a cancelled handle for each would only fill the loop's heap.
+        Many events move some deadline; a cancelled handle for each would only fill the loop's heap.
         """
         deadline = None if self._over.is_set() else self._call.deadline()
         if self._timer is not None:

@@ -25,6 +25,9 @@ class Deadline(Enum):
     HAND_OVER = "hand_over"  # a good moment to hand the call over was waited for long enough
     SETTLE = "settle"  # late transcripts were waited for long enough
 
+    # Enum's own is written in Python, and these are looked up a dozen times for every event.
+    __hash__ = object.__hash__
+
 
 class Deadlines:
     """Named points in time, in seconds of the caller's clock. A name has one time; setting it again moves it."""

@@ -276,7 +276,8 @@ class Floor:
 
     def _sounds_like_echo(self, now: float) -> bool | None:
         """None: that cannot be told."""
-        if not self._playback.heard_lately(now):
+        lines = dict.fromkeys(self._playback.heard_lately(now, unsure=size) for size in UNSURE_BYTES)
+        if not any(lines):
             return False
         # The sound itself and a moment before: an earlier one has another place on the line.
         frames = min(LONGEST_FRAMES, int((now - self._sound_began + BEFORE_SPEECH_SECONDS) / FRAME_SECONDS))
@@ -284,6 +285,4 @@ class Floor:
             caller = b"".join(map(b64decode, list(self.caller_audio)[-frames:]))
         except ValueError:  # no base64: nobody's voice
             return False
-        lines = dict.fromkeys(self._playback.heard_lately(now, unsure=size) for size in UNSURE_BYTES)
-        told = (is_echo(line, caller) for line in lines)
-        return next((answer for answer in told if answer is not False), False)
+        return is_echo(lines, caller)

@@ -93,6 +93,7 @@ class Playback:
         self._anchor_time = 0.0  # ... and when, if the carrier plays it as soon as it is sent
         self._proven = 0  # the position of the last mark that came back
         self._lateness: deque[float] = deque(maxlen=MARKS_TOLD_BY)  # of marks, beside that
+        self._latency = 0.0  # from sending something to knowing that it was heard, at best: seconds
         self._lately: deque[tuple[float, bytes, bool]] = deque()  # heard, when it ended, without a pause after the last
         self._lately_bytes = 0
         self._noted = -1  # the stretch (its anchor) that the last of these belongs to
@@ -213,6 +214,9 @@ class Playback:
             late = now - self._anchor_time - (position - self._anchor) / BYTES_PER_SECOND
             self._anchor_time += min(0.0, late)  # what is proven is never too early
             self._lateness.append(max(0.0, late))
+            latency = min(self._lateness)
+            few = len(self._lateness) < MARKS_TO_TELL
+            self._latency = min(latency, LIKELY_LATENCY_SECONDS) if few else latency
         return True
 
     def tick(self, now: float) -> list[PlayAudio | SendMark]:
@@ -360,12 +364,6 @@ class Playback:
         """Does the carrier play what it is sent? One that stands still is sent no more until its marks come back."""
         allowed = self._ahead_seconds + self._latency + LATE_MARK_SECONDS
         return self._sent - self._proven <= allowed * BYTES_PER_SECOND
-
-    @property
-    def _latency(self) -> float:
-        """From sending something to knowing that it was heard, at best: seconds."""
-        latency = min(self._lateness, default=0.0)
-        return latency if len(self._lateness) >= MARKS_TO_TELL else min(latency, LIKELY_LATENCY_SECONDS)
 
     @property
     def _runs_dry_at(self) -> float:

@@ -12,7 +12,7 @@ Three laws.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from media.engine.commands import Turn
 from media.engine.config import PastItem
@@ -31,6 +31,12 @@ class _Item:
     settle_by: float = 0.0
     own: bool = False  # audio of our own: it comes right behind the item it follows, whatever else does
     exchange: int = 0  # which one it was found to be part of
+
+
+@dataclass(slots=True)
+class _Exchange:
+    caller: _Item | None  # None: what the agent says before the caller's first item
+    answers: list[_Item] = field(default_factory=list)
 
 
 def heard_part(text: str, heard_ms: int, generated_ms: int) -> str:
@@ -56,7 +62,11 @@ class Transcript:
         self._other_names: dict[str, str] = {}  # the model's for our items
         self._first_index = first_index
         self._items: dict[str, _Item] = {}
-        self._order: list[_Item] = []  # as `_in_order` found it; empty: to be found anew
+        self._order: list[_Item] | None = []  # as `_in_order` found it; None: to be found anew
+        self._exchanges: list[_Exchange] = [_Exchange(None)]  # the same, in turns
+        self._awaited: set[str] = set()  # items that others follow, and that are not known
+        self._missing: dict[str, _Item] = {}  # the caller's whose text is to come
+        self._announced: set[str] = set()  # the caller's that began or ended, and are no items yet
         self._speech_started: dict[str, float] = {}  # the caller's items to come
         self._speech_stopped: dict[str, float] = {}
         self._saved: dict[int, Turn] = {}
@@ -77,18 +87,20 @@ class Transcript:
 
     def speech_started(self, item_id: str, now: float) -> None:
         self._speech_started.setdefault(item_id, now)
+        self._announce(item_id)
 
     def speech_stopped(self, item_id: str, now: float) -> None:
         self._speech_stopped.setdefault(item_id, now)
+        self._announce(item_id)
 
     def caller_said(self, item_id: str, text: str, now: float) -> None:
         item = self._touched(item_id, "user", now)
         item.text = text
-        item.settled = True
+        self._settle(item)
 
     def caller_unclear(self, item_id: str, now: float) -> None:
         """The caller's words could not be transcribed."""
-        self._touched(item_id, "user", now).settled = True
+        self._settle(self._touched(item_id, "user", now))
 
     def agent_item(self, item_id: str, now: float) -> None:
         """The agent speaks; usually the item is known already."""
@@ -112,17 +124,17 @@ class Transcript:
         """That was nobody's words: it makes no turn, but keeps the chain together."""
         self._forgotten.add(item_id)
         item = self._item(item_id, "", now)
-        item.role, item.settled = "", True
+        item.role = ""
+        self._settle(item)
         self._find_order_anew()
 
     def model_changed(self, now: float) -> None:
         """Another session goes on: what the one before has not written down by now will not come."""
         self._done = 0
         for item in self._items.values():
-            item.settled = True
-        for item_id in self._speech_started.keys() | self._speech_stopped.keys():
-            if item_id not in self._items:
-                self.forget(item_id, now)
+            self._settle(item)
+        for item_id in list(self._announced):
+            self.forget(item_id, now)
 
     def replaced(self, new_id: str, item_id: str) -> None:
         """The model knows the item by another name from now on: what follows that, follows the item."""
@@ -162,29 +174,24 @@ class Transcript:
     @property
     def caller_is_speaking(self) -> bool:
         """Did the caller begin something that has not ended, and is no item yet?"""
-        return any(i not in self._speech_stopped and i not in self._items for i in self._speech_started)
+        return any(item_id not in self._speech_stopped for item_id in self._announced)
 
     @property
     def owed(self) -> bool:
         """Is the text of anything the caller said, or is saying, still to come?"""
-        if any(item.role == "user" and not item.settled for item in self._items.values()):
-            return True
-        return any(i not in self._items for heard in (self._speech_started, self._speech_stopped) for i in heard)
+        return bool(self._missing or self._announced)
 
     def deadline(self) -> float | None:
         """When the first of the missing texts has been waited for long enough."""
-        missing = (item.settle_by for item in self._items.values() if item.role == "user" and not item.settled)
-        return min(missing, default=None)
+        return min((item.settle_by for item in self._missing.values()), default=None)
 
     def tick(self, now: float) -> int:
         """Stop waiting for texts that are overdue; return how many."""
-        overdue = 0
-        for item in self._items.values():
-            if item.role == "user" and not item.settled and item.settle_by <= now:
-                item.settled = True
-                self._done = min(self._done, item.exchange)
-                overdue += 1
-        return overdue
+        overdue = [item for item in self._missing.values() if item.settle_by <= now]
+        for item in overdue:
+            self._settle(item)
+            self._done = min(self._done, item.exchange)
+        return len(overdue)
 
     # --- Turns ----------------------------------------------------------------------------------------------
 
@@ -193,52 +200,37 @@ class Transcript:
 
         `quiet`: the agent has said all it has to say for now; only then the last turn can be settled.
         """
-        groups = list(self._exchanges())
+        exchanges = self._in_turns()
         turns = []
-        done = self._done
-        for number, (caller, answers) in enumerate(groups[done:], start=done):
-            is_last = answers is groups[-1][1]
+        for number in range(self._done, len(exchanges)):
+            exchange = exchanges[number]
+            is_last = number == len(exchanges) - 1
             settled = (
-                (caller is None or caller.settled)
-                and not any(_is_open(spoken.get(item.item_id)) for item in answers)
-                and (not is_last or (quiet and bool(answers)))
+                (not is_last or (quiet and bool(exchange.answers)))
+                and (exchange.caller is None or exchange.caller.settled)
+                and not any(_is_open(spoken.get(item.item_id)) for item in exchange.answers)
             )
             if not settled:
                 continue
             if number == self._done and not is_last:
                 self._done += 1
             index = self._first_index + number
-            if (turn := self._changed(index, caller, answers, spoken)) is not None:
+            if (turn := self._changed(index, exchange, spoken)) is not None:
                 self._saved[index] = turn
                 turns.append(turn)
         return turns
 
     def all_turns(self, spoken: Mapping[str, SpokenItem]) -> tuple[Turn, ...]:
         """Every turn of the call in its last form, settled or not."""
-        for index, (caller, answers) in enumerate(self._exchanges(), start=self._first_index):
-            turn = self._changed(index, caller, answers, spoken)
+        for index, exchange in enumerate(self._in_turns(), start=self._first_index):
+            turn = self._changed(index, exchange, spoken)
             if turn is not None:
                 self._saved[index] = turn
         return tuple(self._saved[index] for index in sorted(self._saved))
 
-    def _exchanges(self) -> Iterator[tuple[_Item | None, list[_Item]]]:
-        caller: _Item | None = None
-        answers: list[_Item] = []
-        number = 0
-        for item in self._in_order():
-            if item.role == "user":
-                yield caller, answers
-                caller, answers = item, []
-                number += 1
-            elif item.role == "assistant":
-                answers.append(item)
-            item.exchange = number
-        yield caller, answers
-
-    def _changed(
-        self, index: int, caller: _Item | None, answers: list[_Item], spoken: Mapping[str, SpokenItem]
-    ) -> Turn | None:
+    def _changed(self, index: int, exchange: _Exchange, spoken: Mapping[str, SpokenItem]) -> Turn | None:
         """The turn with its next revision, or None if nothing is new in it."""
+        caller, answers = exchange.caller, exchange.answers
         saved = self._saved.get(index)
         turn = _turn(index, saved.revision if saved else 0, caller, answers, spoken)
         if caller is not None and caller.item_id in self._speech_stopped:
@@ -257,8 +249,23 @@ class Transcript:
             role = "" if item_id in self._forgotten else role
             item = _Item(item_id, role, started, ended, settle_by=now + self._grace_seconds)
             self._items[item_id] = item
-            self._find_order_anew()
+            self._announced.discard(item_id)
+            if role == "user":
+                self._missing[item_id] = item
+            if self._order is None or item_id in self._awaited:
+                self._awaited.discard(item_id)
+                self._find_order_anew()
+            else:  # nearly always: it is the last, and nothing before it changes
+                self._append(item, self._order)
         return item
+
+    def _announce(self, item_id: str) -> None:
+        if item_id not in self._items:
+            self._announced.add(item_id)
+
+    def _settle(self, item: _Item) -> None:
+        item.settled = True
+        self._missing.pop(item.item_id, None)
 
     def _touched(self, item_id: str, role: str, now: float) -> _Item:
         """The item, of which something is about to change."""
@@ -267,11 +274,14 @@ class Transcript:
         return item
 
     def _find_order_anew(self) -> None:
-        self._order = []
+        self._order = None
         self._done = 0
 
     def _place(self, item: _Item, previous: str) -> None:
         """Put an item, and all that follows it, right behind another one, which may be still to come."""
+        if self._order is not None and [each.item_id for each in self._order[-2:]] == [previous, item.item_id]:
+            item.previous = previous  # nearly always: that is where it is
+            return
         forerunner: str | None = previous
         while forerunner is not None:
             if forerunner == item.item_id:
@@ -279,11 +289,14 @@ class Transcript:
             known = self._items.get(forerunner)
             forerunner = known.previous if known is not None else None
         item.previous = previous
+        if previous not in self._items:
+            self._awaited.add(previous)
         self._find_order_anew()
 
     def _in_order(self) -> list[_Item]:
         """All items; those whose forerunner is not known stand in the order of their arrival."""
-        if not self._order:
+        if self._order is None:
+            self._order, self._exchanges = [], [_Exchange(None)]
             followers: dict[str, list[_Item]] = {}
             todo: list[_Item] = []
             for item in self._items.values():
@@ -295,9 +308,21 @@ class Transcript:
                 behind.sort(key=lambda item: item.own)
             todo.reverse()
             while todo:
-                self._order.append(item := todo.pop())
+                self._append(item := todo.pop(), self._order)
                 todo += followers.get(item.item_id, ())  # the latest of several was put in before the others
         return self._order
+
+    def _in_turns(self) -> list[_Exchange]:
+        self._in_order()
+        return self._exchanges
+
+    def _append(self, item: _Item, order: list[_Item]) -> None:
+        order.append(item)
+        if item.role == "user":
+            self._exchanges.append(_Exchange(item))
+        elif item.role == "assistant":
+            self._exchanges[-1].answers.append(item)
+        item.exchange = len(self._exchanges) - 1
 
 
 def _is_open(spoken: SpokenItem | None) -> bool:
