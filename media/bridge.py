@@ -8,6 +8,7 @@ that one 10 s after the socket closed, and late transcripts may still be on thei
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -405,15 +406,18 @@ class CallBridge:
         self._sessions[session] = task
         self._fresh = session
         try:
-            async for events in session.events():
-                for event in events:
-                    self._model_says(session, event)
+            async for events in session.events(functools.partial(self._hear_model, session)):
+                self._hear_model(session, events)
         except Exception:  # noqa: BLE001 - the edge of a task
             self._log.exception("call_task_died", lost="ModelClosed")
             self._model_says(session, ModelClosed("internal_error"))
         finally:
             del self._sessions[session]
             await session.close()
+
+    def _hear_model(self, session: ModelSession, events: Sequence[Event]) -> None:
+        for event in events:
+            self._model_says(session, event)
 
     def _model_says(self, session: ModelSession, event: Event) -> None:
         if session is self._current:

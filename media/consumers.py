@@ -22,7 +22,7 @@ from calls.recorder import get_recorder
 from calls.stream_tickets import Ticket, TicketRefused, read_ticket, read_token
 from media import live, tools
 from media.bridge import CallBridge, call_config
-from media.engine.events import CallerAudio, CarrierClosed
+from media.engine.events import CallerAudio, CarrierClosed, MarkReached
 from media.realtime import get_model
 from media.record import Caller, CallRecord
 from media.wire import twilio as wire
@@ -166,14 +166,14 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
         return None
 
     def _take(self, text: str) -> bool:
-        """The caller's audio, before it goes the way of all messages; False: it is to go that way."""
+        """What comes all the time, before it goes the way of all messages; False: it is to go that way."""
         if not (self.started and self.is_open and self.bridge is not None) or len(text) > MAX_MESSAGE_CHARS:
             return False
         try:
             message = wire.decode(text)
         except wire.WireError:
             return False
-        if not isinstance(message, CallerAudio):
+        if not isinstance(message, CallerAudio | MarkReached):
             return False
         self.bridge.feed(message)
         return True

@@ -29,8 +29,8 @@ _HINT = 0.5  # of a likeness of ALIKE so much is left 20 ms beside it: 0.6 and m
 
 
 def is_echo(heard: Iterable[bytes], caller: bytes) -> bool | None:
-    """Is `caller`, what came in lately, what the agent was heard to say? All are mu-law; `heard`: what the line may have
-    been, each reaching 160 ms further (Playback.heard_lately). None: there is too little of it to tell."""
+    """Is `caller`, what came in lately, what the agent was heard to say? All are mu-law. `heard`: what may have been on
+    the line, each 160 ms further (Playback.heard_lately). None: there is too little of the caller to tell."""
     came = _loudness(caller[-LONGEST_FRAMES * FRAME_BYTES :])
     first = next((at for at, level in enumerate(came) if level > _FLOOR), len(came))
     last = next((at for at in range(len(came), 0, -1) if came[at - 1] > _FLOOR), 0)
@@ -77,7 +77,8 @@ class _Piece:
             moved = squares[at + size] - squares[at] - total * total / size
             if min(moved, self._spread) < _STILL:
                 return 0.0
-            return sum(map(mul, self._centred, line[at : at + size])) / sqrt(moved * self._spread)
+            together: float = sum(map(mul, self._centred, line[at : at + size]))
+            return together / sqrt(moved * self._spread)
 
         places = len(line) - size + 1
         best, best_at = max(((likeness(at), at) for at in range(0, places, 2)), default=(0.0, 0))

@@ -1,6 +1,6 @@
 """The port every speech model is reached through. Shaped so that GPT-Live fits (protocols, gpt-live §18)."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from businesses.snapshots import AgentSnapshot
@@ -21,8 +21,11 @@ class ModelUnavailable(Exception):
 class ModelSession(Protocol):
     """One open conversation with a speech model."""
 
-    def events(self) -> AsyncIterator[list[Event]]:
-        """Yield what the model says, a list for each message, until the session is over; the last is ModelClosed."""
+    def events(self, at_once: Callable[[list[Event]], None] | None = None) -> AsyncIterator[list[Event]]:
+        """Yield what the model says, a list for each message, until the session is over; the last is ModelClosed.
+
+        With `at_once`, which must not raise, what the model says may go there instead, with no task in between, and
+        only the end is sure to be yielded."""
 
     def perform_now(self, command: ModelCommand) -> bool:
         """Send one command before this returns; False, and nothing is sent, if that cannot be (a slow or a closed

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from urllib.parse import urlencode
 
 import msgspec
@@ -91,7 +91,9 @@ class OpenAIRealtimeSession:
         self._socket = socket
         self._fatal_code = ""
 
-    async def events(self) -> AsyncIterator[list[Event]]:
+    async def events(self, at_once: Callable[[list[Event]], None] | None = None) -> AsyncIterator[list[Event]]:
+        if at_once is not None:
+            self._socket.read_by(lambda raw: at_once(self._decoded(raw)))
         while True:
             try:
                 raw = await self._socket.receive()
@@ -99,12 +101,15 @@ class OpenAIRealtimeSession:
                 # 1001 after `session_expired` is a failure, though the close looks normal: the error names it.
                 yield [ModelClosed(self._fatal_code or f"closed_{closed.code}")]
                 return
-            events = wire.decode(raw)
-            for event in events:
-                if isinstance(event, ModelError) and event.fatal:
-                    self._fatal_code = event.code
-            if events:
+            if events := self._decoded(raw):
                 yield events
+
+    def _decoded(self, raw: bytes) -> list[Event]:
+        events = wire.decode(raw)
+        for event in events:
+            if isinstance(event, ModelError) and event.fatal:
+                self._fatal_code = event.code
+        return events
 
     def perform_now(self, command: ModelCommand) -> bool:
         if isinstance(command, CloseModel) or not self._socket.writable:

@@ -12,7 +12,7 @@ import logging
 import ssl
 import urllib.request
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -58,6 +58,7 @@ class ModelSocket(WSListener):
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._inbox: deque[bytes] = deque()
+        self._reader: Callable[[bytes], None] | None = None
         self._parts: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
         self._transport: WSTransport
@@ -76,6 +77,12 @@ class ModelSocket(WSListener):
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         return self._inbox.popleft()
+
+    def read_by(self, reader: Callable[[bytes], None]) -> None:
+        """Give every message to `reader`, as it comes and with no task in between; `receive` then waits for the end."""
+        self._reader = reader
+        while self._inbox:
+            reader(self._inbox.popleft())
 
     @property
     def writable(self) -> bool:
@@ -151,6 +158,9 @@ class ModelSocket(WSListener):
             if not frame.fin:
                 return
             payload, self._parts = b"".join(self._parts), []
+        if self._reader is not None:
+            self._reader(payload)
+            return
         self._inbox.append(payload)
         self._wake_reader()
 

@@ -129,7 +129,7 @@ class FakeSession:
     def of(self, kind: type) -> list[Any]:
         return [command for command in self.commands if isinstance(command, kind)]
 
-    async def events(self) -> AsyncIterator[list[Event]]:
+    async def events(self, at_once: Callable[[list[Event]], None] | None = None) -> AsyncIterator[list[Event]]:
         while True:
             said = await self._said.get()
             if isinstance(said, Exception):

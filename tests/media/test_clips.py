@@ -121,7 +121,7 @@ class Scripted:
         self._said.put_nowait([self._first])
         return self
 
-    async def events(self) -> AsyncIterator[list[Event]]:
+    async def events(self, at_once: object = None) -> AsyncIterator[list[Event]]:
         while True:
             events = await self._said.get()
             yield events

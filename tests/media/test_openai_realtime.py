@@ -15,7 +15,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
 from media.engine.commands import CloseModel, ForwardAudio
-from media.engine.events import Event, ModelClosed, ModelError, ModelReady
+from media.engine.events import CallerSpeechStarted, Event, ModelClosed, ModelError, ModelReady
 from media.realtime import get_model
 from media.realtime.base import ModelSession, ModelUnavailable
 from tests.media.fakes import FRAME, agent
@@ -238,6 +238,18 @@ class SessionTests(SimpleTestCase):
 
                 async with self.session(close) as session:
                     self.assertEqual(await take_events(session), [ModelClosed(f"closed_{code}")])
+
+    async def test_what_the_model_says_is_handed_over_at_once_and_its_end_is_yielded(self) -> None:
+        async def speak(connection: ServerConnection) -> None:
+            for item_id in ("item_1", "item_2"):
+                await say(connection, {"type": "input_audio_buffer.speech_started", "item_id": item_id})
+            await connection.close(1000)
+
+        said: list[list[Event]] = []
+        async with self.session(speak) as session, asyncio.timeout(5):
+            yielded = [events async for events in session.events(said.append)]
+        self.assertEqual(said, [[CallerSpeechStarted("item_1")], [CallerSpeechStarted("item_2")]])
+        self.assertEqual(yielded, [[ModelClosed("closed_1000")]])
 
     async def test_a_socket_that_just_breaks(self) -> None:
         async def abort(connection: ServerConnection) -> None:
