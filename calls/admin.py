@@ -14,19 +14,21 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import Count, IntegerField, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
+from django.views.decorators.http import require_GET
 
 from businesses.admin import badge
 from businesses.local_time import date_and_minute, date_and_time
 from businesses.tenancy import AgentFilter, AnyModelAdmin, BusinessFilter, TenantAdmin
-from calls import conversation, dead_letters, figures, page_sections, recording_files, streams
+from calls import conversation, dead_letters, figures, page_sections, recording_files, recording_pages, streams
 from calls.call_list import REACHABLE, NearPaginator, UntilFilter, older_calls
 from calls.models import (
     TERMINAL_STATUSES,
@@ -147,7 +149,8 @@ class CallLogAdmin(TenantAdmin, ReadOnly):
     change_form_template = "admin/calls/calllog/change_form.html"
 
     class Media:
-        css = {"all": ["calls/admin.css"]}
+        css = {"all": ["calls/admin.css", "calls/recording.css"]}
+        js = ["calls/recording.js"]
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         response = super().changelist_view(request, {"title": "Calls", **(extra_context or {})})
@@ -312,8 +315,10 @@ class RecordingAdmin(TenantAdmin, ReadOnly):
     """Where the recordings are. They are played on the pages of their calls."""
 
     business_lookup = "business"
-    list_display = ["begun", "stands", "length", "size", "call_link"]
+    list_display = ["begun", "stands", "how_much", "call_link"]
     list_filter = ["state", BusinessFilter]
+    ordering = ["-pk"]
+    sortable_by = ()  # there may be many
     list_select_related = ["business", "call"]
     list_per_page = 50
     list_max_show_all = 0
@@ -324,7 +329,7 @@ class RecordingAdmin(TenantAdmin, ReadOnly):
     fields = ["begun", "stands", "length", "size", "channels", "call_link", "recording_sid", "business"]
 
     class Media:
-        css = {"all": ["calls/admin.css"]}
+        css = {"all": ["calls/admin.css", "calls/recording.css"]}
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         return super().changelist_view(request, {"title": "Recordings", **(extra_context or {})})
@@ -333,17 +338,21 @@ class RecordingAdmin(TenantAdmin, ReadOnly):
         rows: QuerySet[Recording] = super().get_queryset(request)
         return rows.defer("peaks", "call__transcript")
 
-    @admin.display(description="begun", ordering="started_at")
+    @admin.display(description="begun")
     def begun(self, recording: Recording) -> str:
         return date_and_minute(recording.started_at or recording.created_at, recording.business.zone)
 
-    @admin.display(description="state", ordering="state")
+    @admin.display(description="state")
     def stands(self, recording: Recording) -> SafeString:
         shown = badge(recording.get_state_display(), _RECORDING_BADGES.get(RecordingState(recording.state), ""))
         tries = f"{recording.tries} {'try' if recording.tries == 1 else 'tries'}" if recording.error else ""
         return with_second_line(shown, ", ".join(part for part in (recording.error, tries) if part))
 
-    @admin.display(description="duration", ordering="duration_seconds")
+    @admin.display(description="duration")
+    def how_much(self, recording: Recording) -> SafeString:
+        return with_second_line(self.length(recording), self.size(recording))
+
+    @admin.display(description="duration")
     def length(self, recording: Recording) -> str:
         return conversation.minutes(recording.duration_seconds)
 
@@ -355,6 +364,22 @@ class RecordingAdmin(TenantAdmin, ReadOnly):
     def call_link(self, recording: Recording) -> SafeString:
         url = reverse("admin:calls_calllog_change", args=[recording.call_id])
         return format_html('<a href="{}">{}</a>', url, recording.call)
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view
+        own = [
+            path("<int:recording_id>/address/", view(self.new_address), name="calls_recording_address"),
+            path("audio/<str:token>/", view(self.audio), name="calls_recording_audio"),
+        ]
+        return [*own, *super().get_urls()]
+
+    @method_decorator(require_GET)
+    def new_address(self, request: HttpRequest, recording_id: int) -> HttpResponse:
+        return recording_pages.new_address(request, self.get_queryset(request), recording_id)
+
+    @method_decorator(require_GET)
+    def audio(self, request: HttpRequest, token: str) -> HttpResponseBase:
+        return recording_pages.audio(request, self.get_queryset(request), token)
 
     def has_again_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("calls.change_recording")
@@ -525,7 +550,7 @@ def _recordings(call: CallLog) -> list[tuple[str, object]]:
     told = f", {call.recording_consent}" if call.recording_consent else ""
     return [
         ("Recording", f"{_RECORDED[RecordingState(row.state)]}{told} ({row.recording_sid})")
-        for row in call.recordings.all()
+        for row in call.recordings.defer("peaks")
     ]
 
 

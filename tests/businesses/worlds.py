@@ -12,7 +12,7 @@ from django.db.models import Model
 
 from analysis.models import AfterCallSettings, AnalysisState, CallAnalysis, Lead, LeadField
 from businesses.models import Agent, AgentVersion, Business, Clip, DoNotCall, HttpTool, Membership, PhoneNumber
-from calls.models import CallLog, CallMessage, CallStatus, ConversationTurn, EndedReason, ToolUse
+from calls.models import CallLog, CallMessage, CallStatus, ConversationTurn, EndedReason, Recording, ToolUse
 from outbound.models import OutboundCall
 
 HOURS = ("opening_hours", "holidays")  # the prefixes of their forms
@@ -40,10 +40,11 @@ class World:
     lead_field: LeadField
     analysis: CallAnalysis
     lead: Lead
+    recording: Recording
 
     def rows(self) -> list[Model]:
         of_business = [self.business, self.agent, self.published, self.draft, self.number, self.tool, self.clip]
-        after_the_call = [self.after_call, self.lead_field, self.analysis, self.lead]
+        after_the_call = [self.after_call, self.lead_field, self.analysis, self.lead, self.recording]
         return [*of_business, self.do_not_call, self.outbound, self.call, self.turn, self.message, *after_the_call]
 
 
@@ -109,7 +110,10 @@ def make_world(word: str, digit: int) -> World:
         asked_at=STARTED,
     )
     of_business = (word, business, agent, published, draft, number, call, turn, message, tool, clip, do_not_call)
-    return World(*of_business, outbound, *after_the_call(word, digit, call))
+    recording = Recording.objects.create(
+        **of_call, recording_sid=f"RE{digit:032x}", state="failed", error=f"{word}-code", started_at=STARTED
+    )
+    return World(*of_business, outbound, *after_the_call(word, digit, call), recording)
 
 
 def after_the_call(word: str, digit: int, call: CallLog) -> tuple[AfterCallSettings, LeadField, CallAnalysis, Lead]:

@@ -354,7 +354,7 @@ class PageTest(CallsCase):
             for index in range(500)
         )
         self.assertEqual(queries(long), queries(short))
-        self.assertLessEqual(queries(long), 13)
+        self.assertLessEqual(queries(long), 14)
         self.assertIn('href="#turn-499"', self.page(long))
 
     def test_nobody_adds_changes_or_deletes_a_call(self) -> None:
