@@ -14,6 +14,7 @@ from psycopg import sql
 from bench.system import System
 
 SERVER = "postgres://postgres@127.0.0.1:5432"
+_TURNS, _JOBS = "calls_conversationturn", "django_celery_results_taskresult"
 TURNS = 2000
 BATCH = 20  # turns of one call, which the fact of its end carries
 FACTS = 40
@@ -35,6 +36,12 @@ for number in range({turns}):
     tasks.save_conversation_turn.delay(
         sids[number % len(sids)], business, {user!r}, {reply!r}, number // len(sids), heard_text={reply!r},
         generated_ms=4000, heard_ms=4000)
+"""
+# A task of Celery's own that adds up its arguments, of which there are none: what a job costs before it does anything.
+_NOTHING = """
+from voiceagent.celery import app
+for _ in range({turns}):
+    app.send_task("celery.accumulate", queue="default")
 """
 _BATCHES = """
 for sid in sids:
@@ -80,16 +87,18 @@ def system(server: str = SERVER) -> Iterator[tuple[System, str]]:
 
 
 def measure(started: System, url: str) -> list[Written]:
-    """The bare loop, the worker one by one, and the worker with what a call's end carries."""
+    """The bare loop, the worker with nothing to do, one by one, and with what a call's end carries."""
     with psycopg.connect(url, autocommit=True) as database:
         bare = _bare(database)
         one_by_one = _CALLS.format(first=1, calls=100) + _ONE_BY_ONE.format(turns=TURNS, user=USER, reply=REPLY)
+        nothing = _drained(started, database, _NOTHING.format(turns=TURNS), TURNS, _JOBS)
         single = _drained(started, database, one_by_one, TURNS)
         calls = TURNS // BATCH
         batches = _CALLS.format(first=1000, calls=calls) + _BATCHES.format(batch=BATCH, user=USER, reply=REPLY)
         batched = _drained(started, database, batches, TURNS)
     return [
         Written("INSERT loop, a commit a row", bare, 1.0),
+        Written("worker, a job that does nothing", nothing, nothing / bare),
         Written("worker, one turn a job", single, single / bare),
         Written(f"worker, {BATCH} turns a job", batched, batched / bare),
     ]
@@ -109,14 +118,14 @@ def _bare(database: psycopg.Connection) -> float:
     return TURNS / (time.monotonic() - began)
 
 
-def _drained(started: System, database: psycopg.Connection, script: str, turns: int) -> float:
+def _drained(started: System, database: psycopg.Connection, script: str, turns: int, table: str = _TURNS) -> float:
     """Queue the jobs, then start a worker; rows a second between a tenth of the rows and the last one."""
-    before = _rows(database)
+    before = _rows(database, table)
     started.manage("shell", "-c", script)
     with started.worker():
         deadline = time.monotonic() + WAIT_SECONDS
         first, begun = 0, 0.0
-        while (stored := _rows(database) - before) < turns:
+        while (stored := _rows(database, table) - before) < turns:
             if not begun and stored >= turns // 10:
                 first, begun = stored, time.monotonic()
             if time.monotonic() > deadline:
@@ -125,8 +134,8 @@ def _drained(started: System, database: psycopg.Connection, script: str, turns: 
         return (turns - first) / (time.monotonic() - begun)
 
 
-def _rows(database: psycopg.Connection) -> int:
-    row = database.execute("SELECT count(*) FROM calls_conversationturn").fetchone()
+def _rows(database: psycopg.Connection, table: str = _TURNS) -> int:
+    row = database.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))).fetchone()
     assert row is not None
     return int(row[0])
 
