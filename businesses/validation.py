@@ -42,7 +42,7 @@ TOOL_NAME = RegexValidator(
 )
 _PARAMETER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _PARAMETER_TYPES = ("string", "integer", "number", "boolean")
-_PARAMETER_KEYS = {"type", "description", "enum", "minimum", "maximum", "maxLength"}
+_PARAMETER_KEYS = {"type", "description", "enum", "minimum", "maximum", "maxLength", "format"}
 _URL_CHARACTERS = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%{}/?\[\]#-]+")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
@@ -112,6 +112,8 @@ def _wrong_parameter(name: str, value: Any) -> list[str]:
     problems = [f"“{key}” of “{name}” is not known here." for key in value if key not in _PARAMETER_KEYS]
     if "enum" in value and not (isinstance(value["enum"], list) and value["enum"]):
         problems.append(f"“enum” of “{name}” must be a list of what is allowed.")
+    if "format" in value and (value["format"], value["type"]) != ("secret", "string"):
+        problems.append(f"“format” of “{name}” can only be “secret”, of a string: digits that the caller has typed.")
     return problems
 
 
@@ -157,6 +159,14 @@ def refuse_unfilled_placeholders(url: str, parameters: dict[str, Any]) -> None:
     """Raise ValidationError when the model may leave out what the address needs."""
     if missing := [name for name in placeholders(url) if name not in parameters.get("required", [])]:
         raise ValidationError(f"The address needs “{missing[0]}”: make it a required parameter.")
+
+
+def refuse_secrets_in_address(method: str, url: str, parameters: dict[str, Any]) -> None:
+    """Raise ValidationError when digits that nobody may have would be in an address: those are written into logs."""
+    properties = parameters.get("properties", {})
+    secret = [name for name, value in properties.items() if value.get("format") == "secret"]
+    if any(method == "GET" or name in placeholders(url) for name in secret):
+        raise ValidationError(f"“{secret[0]}” is secret: use POST, and do not name it in the address.")
 
 
 def without_former_switches(turn_detection: dict[str, Any]) -> dict[str, Any]:

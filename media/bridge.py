@@ -34,6 +34,7 @@ from media.engine.commands import (
     DropItem,
     FinishCall,
     ForwardAudio,
+    GiveDigits,
     ModelCommand,
     OpenModel,
     PlayAudio,
@@ -66,6 +67,7 @@ from media.engine.events import (
 from media.outboxes import CarrierOutbox, ModelOutbox
 from media.realtime.base import ModelSession, ModelUnavailable, SpeechModel
 from media.record import Caller, CallRecord
+from media.secure_line import SecureLine
 from media.wire import twilio as wire
 
 log = structlog.get_logger(__name__)
@@ -159,6 +161,7 @@ class CallBridge:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._tool_tasks: set[asyncio.Task[None]] = set()
+        self._secure_line = SecureLine(record.call_sid, self.feed)
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -287,6 +290,8 @@ class CallBridge:
                 self._carrier_outbox.put(command)
             case RunTool():
                 self._start_tool(command)
+            case GiveDigits():
+                self._secure_line.give(command)
             case SaveTurn():
                 self._record.save_turn(command.turn)
             case FinishCall():
@@ -336,6 +341,7 @@ class CallBridge:
             self._carrier_outbox.put(CloseStream())
             self._model_outbox.put(CloseModel())
             self._has_model.set()
+            self._secure_line.close()
             self._over.set()
 
     # --- Tasks ---------------------------------------------------------------------------------------------
@@ -479,6 +485,8 @@ class CallBridge:
             record=self._record,
             now=started,
             is_outbound=self._caller is not None and self._caller.direction == "outbound",
+            line=self._secure_line,
+            secrets=command.secrets,
         )
         output, state = await tools.answer(command.name, command.arguments, context, command.timeout_seconds)
         self._record.tool_finished(command.tool_call_id, output, state, self._loop.time())

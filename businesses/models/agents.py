@@ -21,6 +21,7 @@ from businesses.validation import (
     LANGUAGE_TAG,
     TOOL_NAME,
     refuse_built_in_name,
+    refuse_secrets_in_address,
     refuse_unfilled_placeholders,
     refuse_unknown_tools,
     validate_parameters,
@@ -144,6 +145,7 @@ class HttpTool(models.Model):
         if isinstance(self.parameters, dict) and self.url:
             try:
                 refuse_unfilled_placeholders(self.url, self.parameters)
+                refuse_secrets_in_address(self.method, self.url, self.parameters)
             except ValidationError as error:
                 raise ValidationError({"url": error}) from None
 

@@ -12,8 +12,8 @@ from collections import Counter
 from typing import assert_never
 
 from media.engine import events, states
-from media.engine.caller_audio import WaitingAudio
-from media.engine.commands import CloseModel, CloseStream, Command, CommitAudio, FinishCall, ForwardAudio
+from media.engine.caller_audio import SILENT_FRAME, WaitingAudio
+from media.engine.commands import CloseModel, CloseStream, Command, CommitAudio, FinishCall, ForwardAudio, GiveDigits
 from media.engine.config import CallConfig
 from media.engine.conversation import Conversation, RecordEvent
 from media.engine.deadlines import Deadline, Deadlines
@@ -34,7 +34,7 @@ class Call:
 
     def __init__(self, config: CallConfig, now: float) -> None:
         self.state = states.INITIAL
-        self._forwards = False  # live, with a model that hears: kept beside because every frame asks for it
+        self._forwards = False  # live, with a model that may hear: kept beside because every frame asks for it
         self._config = config
         self._counters: Counter[str] = Counter()
         self._deadlines = Deadlines()
@@ -62,7 +62,7 @@ class Call:
             if self._forwards:
                 self._caller_audio.append(event.payload)
                 return [ForwardAudio(event.payload)]
-            return self._audio_without_model(event)
+            return self._audio_kept_back(event)
         if self.state is CallState.OVER:
             return []
         if isinstance(event, events.ConversationEvent):
@@ -143,6 +143,10 @@ class Call:
                 if not self._live:
                     return []  # the call ended while the tool was running
                 return self._conversation.tool_finished(event) + self._follow_up(now)
+            case events.DigitsWanted():
+                if not self._live:
+                    return [GiveDigits(event.tool_call_id)]
+                return self._conversation.digits_wanted(event, now) + self._follow_up(now)
             case events.ShutdownRequested():
                 return self._end("completed" if self._started else "failed", "server_stopped", now)
             case events.HandOverRequested():
@@ -205,8 +209,14 @@ class Call:
         waiting = [ForwardAudio(payload) for payload in self._waiting_audio.release()]
         return [*self._conversation.model_up(now), *waiting]
 
-    def _audio_without_model(self, event: events.CallerAudio) -> list[Command]:
-        if self.state is CallState.STREAM_OPEN or self._live:
+    def _audio_kept_back(self, event: events.CallerAudio) -> list[Command]:
+        if self._live and self._conversation.secure.active:
+            # Not nothing: the model's clock is what it hears, and whatever the caller was saying has to come to an end.
+            self._caller_audio.append(SILENT_FRAME)
+            if self._link.up:
+                return [ForwardAudio(SILENT_FRAME)]
+            self._counters["dropped_frames"] += 1
+        elif self.state is CallState.STREAM_OPEN or self._live:
             self._counters["dropped_frames"] += self._waiting_audio.keep(event.payload)
         elif self.state is CallState.SETTLING:
             self._counters["frames_after_end"] += 1
@@ -269,7 +279,7 @@ class Call:
         return commands + self._conversation.say("apology", now) + self._follow_up(now)
 
     def _look_whether_it_hears(self) -> None:
-        self._forwards = self._live and self._link.up
+        self._forwards = self._live and self._link.up and not self._conversation.secure.active
 
     # --- Saying goodbye -------------------------------------------------------------------------------------
 
@@ -297,6 +307,7 @@ class Call:
     def _follow_up(self, now: float) -> list[Command]:
         if not self._live:
             return []
+        self._look_whether_it_hears()
         commands: list[Command] = []
         pause = self._conversation.nobody_speaks(now) and not self._conversation.text_owed
         if self._link.may_switch(pause=pause) and not self._given_up:
@@ -397,10 +408,10 @@ class Call:
             return []
         self._move(Move.ENDED)
         self._status, self.ended_reason = status, reason
-        self._conversation.stop(now)
+        given = self._conversation.stop(now)
         self._counters["dropped_frames"] += len(self._waiting_audio.release())
         self._deadlines.clear()
-        commands: list[Command] = [CloseStream()] if close_stream else []
+        commands: list[Command] = [CloseStream(), *given] if close_stream else given
         if not (settle and self._link.up and self._conversation.text_owed):
             return commands + self._finish(now)
         if self._conversation.caller_is_speaking:

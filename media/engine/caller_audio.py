@@ -1,10 +1,12 @@
 """The caller's audio while the model is not ready: kept in order, the oldest given up first."""
 
+from base64 import b64encode
 from collections import deque
 
-from media.engine.playback import BYTES_PER_SECOND
+from media.engine.playback import BYTES_PER_SECOND, FRAME_BYTES, SILENCE
 
 KEPT_SECONDS = 5.0
+SILENT_FRAME = b64encode(SILENCE * FRAME_BYTES).decode()
 
 
 def audio_bytes(payload: str) -> int:

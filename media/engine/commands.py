@@ -1,5 +1,6 @@
 """What the engine wants done. The bridge performs every command, in order, at once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from media.engine.config import PastItem
@@ -132,10 +133,22 @@ class CloseStream:
 
 @dataclass(frozen=True, slots=True)
 class RunTool:
+    """`secrets`: the digits that the caller has typed in secret so far, by the handles that arguments may have."""
+
     tool_call_id: str
     name: str
     arguments: str
     timeout_seconds: float
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class GiveDigits:
+    """What the tool that waits for secret digits is told: their handle and how many they are; none, if none came."""
+
+    tool_call_id: str
+    handle: str = ""
+    count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,4 +206,4 @@ ModelCommand = (
 )
 CarrierCommand = PlayAudio | SendMark | ClearPlayback | CloseStream
 SessionCommand = OpenModel | SwitchModel
-Command = ModelCommand | SessionCommand | CarrierCommand | RunTool | SaveTurn | FinishCall
+Command = ModelCommand | SessionCommand | CarrierCommand | RunTool | GiveDigits | SaveTurn | FinishCall

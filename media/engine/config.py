@@ -17,11 +17,13 @@ class ModelTraits:
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
-    """One thing the agent may do. `ends_call`: the engine itself acts on it (end_call)."""
+    """One thing the agent may do. `ends_call`: the engine itself acts on it (end_call). `collects_digits`: while it
+    runs the model hears nothing (media.engine.secure_input)."""
 
     name: str
     timeout_seconds: float = 10.0
     ends_call: bool = False
+    collects_digits: bool = False
 
 
 @dataclass(frozen=True, slots=True)

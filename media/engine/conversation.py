@@ -26,6 +26,7 @@ from media.engine.idle import Step, dead_air_ladder, silence_ladder, tool_ladder
 from media.engine.keypad import Keypad
 from media.engine.playback import BYTES_PER_SECOND, Playback
 from media.engine.responses import Responses
+from media.engine.secure_input import SecureInput
 from media.engine.tone import HOLD_TONE
 from media.engine.toolcalls import TIMED_OUT, ToolCalls
 from media.engine.transcript import Transcript
@@ -58,6 +59,7 @@ class Conversation:
         self.floor = Floor(config, deadlines, counters, self.playback, self.responses, self._transcript)
         self._past = frozenset(item.item_id for item in config.past)
         self._keypad = Keypad()
+        self.secure = SecureInput(config.first_turn_index)
         self._waits_for_caller = config.caller_speaks_first and not config.past
         self._silence = silence_ladder(
             config.silence_seconds, greet_after=config.caller_first_seconds if self._waits_for_caller else None
@@ -260,14 +262,24 @@ class Conversation:
         spec = self._config.tools.get(event.name)
         if spec is None:
             self._counters["unknown_tools"] += 1
-        commands: list[Command] = [*self._tools.called(event, spec, now)]
+        elif spec.collects_digits and self._tools.is_new(event.tool_call_id):
+            self.secure.begin(event.tool_call_id)
+            self._keypad.take()  # the beginning of them, perhaps, by a caller who could not wait
+        commands: list[Command] = [*self._tools.called(event, spec, self.secure.secrets, now)]
         self._want_answers_to_tools()
         return commands
 
     def tool_finished(self, event: events.ToolFinished) -> list[Command]:
+        given: list[Command] = [*self.secure.answered(event.tool_call_id)]
         commands: list[Command] = [*self._tools.finished(event.tool_call_id, event.output)]
         self._want_answers_to_tools()
-        return self._to_model(commands)
+        return given + self._to_model(commands)
+
+    def digits_wanted(self, event: events.DigitsWanted, now: float) -> list[Command]:
+        in_vain = self.secure.ask(event.tool_call_id, now)
+        if not in_vain:
+            self.responses.want_said(event.ask)
+        return [*in_vain]
 
     def _want_answers_to_tools(self) -> None:
         """A response that said its goodbye and then asked to end the call needs no further answer."""
@@ -281,11 +293,20 @@ class Conversation:
 
     def key_pressed(self, event: events.DtmfPressed, now: float) -> list[Command]:
         self._caller_is_there()
+        if self.secure.takes(now):
+            return self._secret_key(event.digit, now)
         return self._keys_done() if self._keypad.press(event.digit, now) else []
 
     def _keys_done(self) -> list[Command]:
         self.responses.want()
         return self._to_model([SendUserText(self._keypad.take())])
+
+    def _secret_key(self, digit: str, now: float) -> list[Command]:
+        if not self.secure.asks:
+            return []
+        self.responses.drop_sentence()
+        self.secure.press(digit, now)
+        return self.floor.key_pressed(now)
 
     def _to_model(self, commands: list[Command]) -> list[Command]:
         """While there is no model, what it has to know waits for the next session."""
@@ -316,6 +337,8 @@ class Conversation:
                 return self.tool_wait_due(now)
             case Deadline.KEYPAD:
                 return self._keys_done()
+            case Deadline.DIGITS:
+                return [*self.secure.expired(now)]
             case Deadline.ECHO:
                 return self.floor.look_again(now)
             case _:  # ANSWER, DOUBT: what is due is done by whatever follows up
@@ -376,7 +399,7 @@ class Conversation:
         if self.floor.caller_spoke:
             self._caller_is_there()
         if self._model_up and not self.floor.in_doubt:
-            commands += self.responses.ask(now)
+            commands += self.responses.ask(now, sentences_only=self.secure.active)
         commands += self._go_on_with_the_tone(now)
         commands += [SaveTurn(turn) for turn in self._transcript.to_save(self.playback.items, quiet=self.quiet)]
         self._wait_for_people(now)
@@ -384,6 +407,7 @@ class Conversation:
         self._deadlines.set(Deadline.TRANSCRIPT, self._transcript.deadline())
         self._deadlines.set(Deadline.TOOL, self._tools.deadline())
         self._deadlines.set(Deadline.KEYPAD, self._keypad.deadline())
+        self._deadlines.set(Deadline.DIGITS, self.secure.deadline())
         self._deadlines.set(Deadline.ANSWER, self.responses.deadline(now) if self._model_up else None)
         self.floor.set_deadlines()
         return commands
@@ -396,7 +420,7 @@ class Conversation:
         self._silence.restart()
 
     def _go_on_with_the_tone(self, now: float) -> list[Command]:
-        if not self._tools.running:
+        if not self._tools.running or self.secure.active:
             self._tone_plays = False
         if not self._tone_plays or self.playback.busy or self.responses.caller_speaks:
             return []
@@ -408,22 +432,28 @@ class Conversation:
         speaks = self.playback.model_speaks or interrupted
         self._silence.wait(self.nobody_speaks(now), now)
         self._deadlines.set(Deadline.SILENCE, self._silence.deadline())
-        if self._tools.running:
+        if self.secure.active:  # it is the caller who is waited for
+            self._tool_wait.restart()
+            if speaks or self.playback.busy:
+                self.secure.agent_speaks(now)
+        elif self._tools.running:
             self._tool_wait.wait(not speaks, now)
         else:
             self._tool_wait.restart()
         self._deadlines.set(Deadline.TOOL_WAIT, self._tool_wait.deadline())
-        if self.responses.busy and not self._tools.running and not speaks:
+        owes = self.responses.sentence_owed if self.secure.active else self.responses.busy and not self._tools.running
+        if owes and not speaks:
             self._dead_air.wait(True, now)
         elif self._model_up:  # else the caller still waits, for another session
             self._dead_air.restart()
         self._deadlines.set(Deadline.DEAD_AIR, self._dead_air.deadline())
 
-    def stop(self, now: float) -> None:
+    def stop(self, now: float) -> list[Command]:
         """The stream is gone: nothing more will be heard."""
         self.playback.cut(now)
         self._counters["underruns"] += self.playback.underruns
         self._counters["underrun_ms"] += round(self.playback.underrun_seconds * 1000)
+        return [*self.secure.call_over()]
 
     def turns(self) -> Sequence[Turn]:
         return self._transcript.all_turns(self.playback.items)

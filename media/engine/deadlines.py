@@ -15,6 +15,7 @@ class Deadline(Enum):
     PLAYBACK = "playback"  # audio should be played by now, and its mark did not come back
     TOOL = "tool"  # a tool does not answer
     KEYPAD = "keypad"  # no further key was pressed
+    DIGITS = "digits"  # ... of digits that nobody may know
     ANSWER = "answer"  # the model did not answer the caller by itself, or is asked again
     DOUBT = "doubt"  # whether the caller interrupts has to be decided
     ECHO = "echo"  # a sound taken for an echo goes on: is it one still?

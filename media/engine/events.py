@@ -4,7 +4,7 @@ Audio is headerless G.711 mu-law at 8 kHz (160 bytes = 20 ms). The caller's stay
 the agent's is bytes, since it is cut into frames and may have to be played again from any place.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 # --- From the carrier ----------------------------------------------------------------------------------------
 
@@ -30,7 +30,7 @@ class MarkReached:
 
 @dataclass(frozen=True, slots=True)
 class DtmfPressed:
-    digit: str
+    digit: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +212,14 @@ class ToolFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class DigitsWanted:
+    """A tool is ready to have the caller type secret digits: nothing is recorded. `ask`: what they are told."""
+
+    tool_call_id: str
+    ask: str
+
+
+@dataclass(frozen=True, slots=True)
 class ShutdownRequested:
     """This server is stopping now, and nobody else is there to take the call: it ends at once, but waits for late
     transcripts like any other."""
@@ -247,5 +255,5 @@ ConversationEvent = (
 )
 SessionEvent = ModelReady | ModelError | ModelClosed | UnknownModelEvent
 ModelEvent = ConversationEvent | SessionEvent
-OwnEvent = ToolFinished | ShutdownRequested | HandOverRequested
+OwnEvent = ToolFinished | DigitsWanted | ShutdownRequested | HandOverRequested
 Event = CarrierEvent | ModelEvent | OwnEvent

@@ -139,6 +139,15 @@ class Floor:
             return [CancelResponse(response_id)]
         return []
 
+    def key_pressed(self, now: float) -> list[Command]:
+        """Whoever types what was asked for need not hear the rest."""
+        responses = self._responses
+        if not (self._playback.busy or self.in_doubt or responses.active is not None or responses.on_its_way):
+            return []
+        clear: list[Command] = [ClearPlayback()] if self._playback.on_the_line else []
+        self._interruption.sounds.clear()
+        return clear + self._cut_agent(now)
+
     def look_again(self, now: float) -> list[Command]:
         """A sound that was taken for an echo goes on: if it is none any more, it is the caller."""
         item_id = self._suspect
@@ -237,6 +246,12 @@ class Floor:
         self.caller_spoke = True
         if self._playback.busy:
             self._counters["interruptions"] += 1
+        commands = self._cut_agent(now)
+        if has_stopped:
+            self._responses.caller_stopped(now)
+        return commands
+
+    def _cut_agent(self, now: float) -> list[Command]:
         commands = [truncate for item in self._playback.cut(now) for truncate in self._truncate(item)]
         active = self._responses.active
         if active is not None:
@@ -244,8 +259,6 @@ class Floor:
             if not self._traits.cancels_itself:
                 commands.append(CancelResponse(active))
         self._responses.cut_next()
-        if has_stopped:
-            self._responses.caller_stopped(now)
         return commands
 
     def _truncate(self, item: SpokenItem) -> list[Command]:

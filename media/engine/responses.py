@@ -46,8 +46,8 @@ class Responses:
 
     @property
     def sentence_owed(self) -> bool:
-        """Is a sentence wanted, or asked for, that has not begun?"""
-        return self._sentence is not None or isinstance(self._asked, Say)
+        """Is a sentence wanted, asked for, or running?"""
+        return self._sentence is not None or isinstance(self._asked, Say) or self._active_says is not None
 
     @property
     def caller_speaks(self) -> bool:

@@ -4,6 +4,7 @@ When every call of a response has its answer, and the response itself is done, t
 """
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from media.engine.commands import RunTool, SendNote, SendToolResult
@@ -45,7 +46,9 @@ class ToolCalls:
     def is_new(self, tool_call_id: str) -> bool:
         return tool_call_id not in self._seen
 
-    def called(self, event: ToolCalled, spec: ToolSpec | None, now: float) -> list[RunTool | SendToolResult | SendNote]:
+    def called(
+        self, event: ToolCalled, spec: ToolSpec | None, secrets: Mapping[str, str], now: float
+    ) -> list[RunTool | SendToolResult | SendNote]:
         """Run a tool, or answer at once when there is nothing to run. `spec`: None if there is no such tool."""
         if event.tool_call_id in self._seen:
             return []
@@ -59,7 +62,7 @@ class ToolCalls:
         elif ends_call:
             pending.output = CALL_ENDS
         else:
-            return [RunTool(event.tool_call_id, event.name, event.arguments, timeout)]
+            return [RunTool(event.tool_call_id, event.name, event.arguments, timeout, dict(secrets))]
         return [*self._results(event.response_id)]
 
     def model_changed(self) -> None:

@@ -16,7 +16,7 @@ import structlog
 from businesses.snapshots import AgentSnapshot, HttpTool
 from media.engine.config import ToolSpec
 from media.tools import arguments as tool_arguments
-from media.tools import do_not_call, end_call, http, take_message
+from media.tools import collect_digits, do_not_call, end_call, http, secrets, take_message
 from media.tools.base import Tool, ToolContext, ToolError, ToolFailed, ToolRecord, ToolRefused
 
 __all__ = [
@@ -52,6 +52,14 @@ TOOLS: dict[str, Tool] = {
         parameters=take_message.PARAMETERS,
         run=take_message.run,
     ),
+    "collect_digits": Tool(
+        name="collect_digits",
+        description=collect_digits.DESCRIPTION,
+        parameters=collect_digits.PARAMETERS,
+        run=collect_digits.run,
+        timeout_seconds=collect_digits.TIMEOUT_SECONDS,
+        collects_digits=True,
+    ),
     "do_not_call": Tool(
         name="do_not_call",
         description=do_not_call.DESCRIPTION,
@@ -74,8 +82,14 @@ async def answer(name: str, arguments: str, context: ToolContext, timeout_second
     """Run a tool; return what the model is told, as JSON text, and how it ended (a value of calls.models.ToolState):
     "finished", "failed", "timed_out" or "refused". Every failure becomes something the model can act on.
 
-    The log gets a code for it, and no word of what was asked or answered.
+    The log gets a code for it, and no word of what was asked or answered. Digits that the caller typed in secret are
+    not in it, should a service repeat them.
     """
+    output, state = await _answer(name, arguments, context, timeout_seconds)
+    return secrets.hidden(output, context.secrets), state
+
+
+async def _answer(name: str, arguments: str, context: ToolContext, timeout_seconds: float) -> tuple[str, str]:
     told = log.bind(call_sid=context.call_sid, tool=name)
     try:
         async with asyncio.timeout(timeout_seconds):
@@ -123,7 +137,10 @@ def for_outbound(agent: AgentSnapshot) -> AgentSnapshot:
 
 def specs(agent: AgentSnapshot) -> dict[str, ToolSpec]:
     """Return what the engine needs to know of the agent's tools."""
-    return {tool.name: ToolSpec(tool.name, tool.timeout_seconds, tool.ends_call) for tool in known(agent)}
+    return {
+        tool.name: ToolSpec(tool.name, tool.timeout_seconds, tool.ends_call, tool.collects_digits)
+        for tool in known(agent)
+    }
 
 
 def schemas(agent: AgentSnapshot) -> list[dict[str, Any]]:

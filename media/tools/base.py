@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from businesses.snapshots import AgentSnapshot
+from media.secure_line import SecureLine
 
 
 class ToolRecord(Protocol):
@@ -33,6 +34,8 @@ class ToolContext:
     record: ToolRecord
     now: float
     is_outbound: bool = False  # the business called, and `to_number` is who was called
+    line: SecureLine | None = None
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)  # digits by the handles that the model has
 
 
 Run = Callable[[dict[str, Any], ToolContext], Awaitable[dict[str, Any]]]
@@ -48,6 +51,7 @@ class Tool:
     run: Run
     timeout_seconds: float = 10.0
     ends_call: bool = False  # the engine acts on it itself: see media.engine.config.ToolSpec
+    collects_digits: bool = False  # as there
 
     def schema(self) -> dict[str, Any]:
         """Return the tool as an OpenAI Realtime session names it (protocols, openai-realtime B2)."""

@@ -30,6 +30,7 @@ from businesses.allowed_hosts import literal
 from businesses.snapshots import HttpTool
 from calls.threads import BoundedPool, PoolBusy
 from media.tools import arguments as tool_arguments
+from media.tools import secrets
 from media.tools.base import Tool, ToolContext, ToolError, ToolFailed, ToolRefused
 from media.tools.hosts import Target, is_public, is_this_machine, target
 
@@ -76,6 +77,9 @@ def tool(definition: HttpTool) -> Tool:
         raise ToolRefused("tool_is_malformed")
     if not all("!" <= character <= "~" for character in definition.secret):
         raise ToolRefused("secret_is_malformed")  # it would break the request, with an error that quotes it
+    in_address = _PLACEHOLDER.findall(definition.url)
+    if any(definition.method == "GET" or name in in_address for name in secrets.names(schema)):
+        raise ToolRefused("secret_in_address")  # which servers and proxies on the way write into their logs
     _target(definition)
     return Tool(
         name=definition.name,
@@ -88,6 +92,7 @@ def tool(definition: HttpTool) -> Tool:
 
 async def run(definition: HttpTool, arguments: dict[str, Any], context: ToolContext) -> dict[str, Any]:
     """Ask the service and return what it answered. Raise ToolError, whose texts quote nothing that was sent."""
+    arguments = secrets.filled(definition.parameters, arguments, context.secrets)
     request = build(definition, _target(definition), arguments, context)
     try:
         async with asyncio.timeout(_seconds(definition)):

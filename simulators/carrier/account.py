@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from simulators.carrier.pauses import Pause
+
 TERMINAL = frozenset({"completed", "busy", "failed", "no-answer", "canceled"})
 
 
@@ -41,6 +43,7 @@ class RecordingResource:
     duration: int | None = None
     tracks: tuple[bytes, bytes] | None = None
     callback: dict[str, str] = field(default_factory=dict)
+    pauses: list[Pause] = field(default_factory=list)
 
 
 class Account:
@@ -67,6 +70,11 @@ class Account:
     def recordings_of(self, call_sid: str) -> list[RecordingResource]:
         with self.lock:
             return [recording for recording in self.recordings.values() if recording.call_sid == call_sid]
+
+    def current_recording(self, call_sid: str) -> RecordingResource | None:
+        """What `Twilio.CURRENT` stands for: the recording that runs, or is paused."""
+        running = [each for each in self.recordings_of(call_sid) if each.status in {"in-progress", "paused"}]
+        return running[-1] if running else None
 
     def set_status(self, call_sid: str, status: str) -> None:
         """Moves a call on and notes when it began and ended."""

@@ -66,10 +66,22 @@ def decode_sample(byte: int) -> int:
 _SAMPLES = tuple(decode_sample(byte) for byte in range(256))
 
 
+_KEYS = ("123A", "456B", "789C", "*0#D")
+_ROW_HERTZ = (697, 770, 852, 941)
+_COLUMN_HERTZ = (1209, 1336, 1477, 1633)
+
+
 def tone(hertz: float, length_ms: int, amplitude: int = 8000) -> bytes:
     """A sine in mu-law."""
     step = 2 * math.pi * hertz / BYTES_PER_SECOND
     return bytes(encode_sample(round(amplitude * math.sin(step * i))) for i in range(length_ms * BYTES_PER_MS))
+
+
+def key_tone(key: str, length_ms: int) -> bytes:
+    """What a key of a telephone sounds like (ITU-T Q.23)."""
+    row, column = next((row, keys.index(key)) for row, keys in enumerate(_KEYS) if key in keys)
+    low, high = (tone(hertz, length_ms, 6000) for hertz in (_ROW_HERTZ[row], _COLUMN_HERTZ[column]))
+    return mixed(low, high, 1.0)
 
 
 def mixed(louder: bytes, echo: bytes, gain: float) -> bytes:

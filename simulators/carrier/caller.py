@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Literal, assert_never
 
+from simulators.carrier.audio import Tone, key_tone
 from simulators.carrier.playback import Span
 from simulators.carrier.script import (
     DropLine,
@@ -166,5 +167,7 @@ class Person:
         for digit in step.digits:
             stream = await self._line.tick()
             self._tell(f"caller presses {digit}")
+            if step.heard:
+                stream.mouth.say(Tone(f"key {digit}", "", key_tone(digit, min(100, step.gap_ms - 40))))
             await stream.press(digit)
             await asyncio.sleep(step.gap_ms / 1000)

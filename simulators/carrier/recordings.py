@@ -3,11 +3,13 @@
 import asyncio
 import io
 import wave
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
 from simulators.carrier.account import Account, RecordingResource
 from simulators.carrier.audio import BYTES_PER_SECOND, SILENCE, pcm
+from simulators.carrier.pauses import Pause, without
 from simulators.carrier.stream import MediaStream
 from simulators.carrier.twiml import Document, Verb
 
@@ -52,7 +54,7 @@ class CallRecordings:
             await asyncio.sleep(self._call.settings.faults.recording_delay_ms / 1000)
         for recording in self._account.recordings_of(self._call.ledger.call_sid):
             if recording.duration is None:
-                recording.tracks = tracks(self._call.streams)
+                recording.tracks = tracks(self._call.streams, recording.pauses)
                 recording.duration = round(len(recording.tracks[0]) / BYTES_PER_SECOND)
                 recording.status = "completed" if recording.tracks[0] else "absent"
                 await self._report(recording)
@@ -81,9 +83,10 @@ class CallRecordings:
             call.error(11200, f"recording callback answered {answer.status or answer.error}", fault=True)
 
 
-def tracks(streams: list[MediaStream]) -> tuple[bytes, bytes]:
-    """Caller and agent as heard, one after the other stream, each track of the same length."""
+def tracks(streams: list[MediaStream], pauses: Sequence[Pause] = ()) -> tuple[bytes, bytes]:
+    """Caller and agent as heard, one after the other stream, each track of the same length, but for the pauses."""
     caller, agent = bytearray(), bytearray()
+    stretches = []
     for stream in streams:
         offset = len(caller)
         caller += stream.caller_audio
@@ -92,7 +95,8 @@ def tracks(streams: list[MediaStream]) -> tuple[bytes, bytes]:
             position = offset + max(0, round((started - stream.started_at) * BYTES_PER_SECOND))
             piece = audio[: max(0, len(caller) - position)]
             agent[position : position + len(piece)] = piece
-    return bytes(caller), bytes(agent)
+        stretches.append((stream.started_at, offset, len(caller)))
+    return without(bytes(caller), stretches, pauses), without(bytes(agent), stretches, pauses)
 
 
 def wav(recording: RecordingResource, channels: int) -> bytes:

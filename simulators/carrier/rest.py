@@ -20,9 +20,11 @@ from urllib.parse import parse_qs, urlsplit
 
 from simulators.carrier import twiml
 from simulators.carrier.account import TERMINAL, Account, CallResource, RecordingResource
+from simulators.carrier.pauses import Pause
 from simulators.carrier.recordings import wav
 
 MAX_TWIML = 4000
+CURRENT = "Twilio.CURRENT"  # in place of a RecordingSid: the one that is running
 NUMBER = re.compile(r"\+[1-9]\d{6,14}|client:.+|sip:.+")
 Fields = dict[str, list[str]]
 CREATE_CALL = frozenset(
@@ -193,11 +195,20 @@ class Api:
     def update_recording(self, fields: Fields, sid: str, recording_sid: str) -> Reply:
         self._known(fields, frozenset({"Status", "PauseBehavior"}))
         self._call(sid)
-        recording, status = self._recording(recording_sid), _one(fields, "Status")
+        recording = self.account.current_recording(sid) if recording_sid == CURRENT else self._recording(recording_sid)
+        if recording is None or recording.call_sid != sid:
+            raise ApiError(404, 20404, f"The requested resource /Recordings/{recording_sid}.json was not found")
+        status, behaviour = _one(fields, "Status"), _one(fields, "PauseBehavior")
+        if behaviour not in {"", "skip", "silence"} or (behaviour and status != "paused"):
+            raise ApiError(400, 20001, f"Invalid PauseBehavior: {behaviour}")
         if status not in {"paused", "in-progress", "stopped"}:
             raise ApiError(400, 21218, f"Invalid Status: {status}")
         if recording.status not in {"in-progress", "paused"}:
             raise ApiError(400, 21220, f"Recording is {recording.status}")
+        if status != "in-progress" and recording.status == "in-progress":
+            recording.pauses.append(Pause(time.monotonic(), skips=behaviour == "skip" or status == "stopped"))
+        elif status == "in-progress" and recording.status == "paused":
+            recording.pauses[-1].ended = time.monotonic()
         recording.status = status
         return _json(200, self.account.recording_json(recording))
 
@@ -286,6 +297,7 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Reply]], ...] = (
     ("POST", rf"{_CALL}/Recordings\.json", Api.create_recording),
     ("GET", rf"{_CALL}/Recordings\.json", Api.list_recordings),
     ("POST", rf"{_CALL}{_RECORDING}\.json", Api.update_recording),
+    ("POST", rf"{_CALL}/Recordings/(?P<recording_sid>{re.escape(CURRENT)})\.json", Api.update_recording),
     ("GET", rf"{_CALL}{_RECORDING}\.json", Api.fetch_recording),
     ("GET", rf"{_RECORDING}\.json", Api.fetch_recording),
     ("DELETE", rf"{_RECORDING}\.json", Api.delete_recording),

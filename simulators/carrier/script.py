@@ -53,8 +53,11 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Press:
+    """`heard`: the tones are in the caller's audio too, as telephones make them; else only the events tell."""
+
     digits: str
     gap_ms: int = 200
+    heard: bool = False
 
 
 @dataclass(frozen=True, slots=True)

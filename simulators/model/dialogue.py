@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +94,11 @@ class Dialogue:
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Dialogue:
-        """What stands in such a file."""
+        """What stands in such a file. `words`: what clips are taken to say, in place of what they do."""
+        clips = all_clips()
+        clips.update({name: replace(clips[name], text=text) for name, text in data.get("words", {}).items()})
         return cls(
+            clips=clips,
             replies={entry["heard"]: _reply(entry) for entry in data["replies"]},
             after_call={name: _reply(entry) for name, entry in data.get("after_call", {}).items()},
             opening=Reply(tuple(data.get("opening", ("greeting",)))),

@@ -11,6 +11,7 @@ from businesses.validation import (
     LANGUAGE_TAG,
     TOOL_NAME,
     refuse_built_in_name,
+    refuse_secrets_in_address,
     refuse_unfilled_placeholders,
     refuse_unknown_tools,
     validate_parameters,
@@ -85,6 +86,7 @@ class HttpToolTest(ValidationCase):
                 "properties": {
                     "number": {"type": "string", "description": "The order's number", "maxLength": 20},
                     "size": {"type": "string", "enum": ["small", "large"]},
+                    "card": {"type": "string", "format": "secret"},
                     "count": {"type": "integer", "minimum": 1, "maximum": 9},
                 },
                 "required": ["number"],
@@ -100,6 +102,8 @@ class HttpToolTest(ValidationCase):
             ({"a": {"type": ["string", "null"]}}, "must have a type"),
             ({"a": {"type": "string", "$ref": "#"}}, "“$ref” of “a”"),
             ({"a": {"type": "string", "enum": []}}, "“enum” of “a”"),
+            ({"a": {"type": "string", "format": "date"}}, "“format” of “a” can only be “secret”"),
+            ({"a": {"type": "integer", "format": "secret"}}, "“format” of “a” can only be “secret”"),
         ]
         cases: list[tuple[Any, str]] = [
             (None, "Parameters are an object"),
@@ -114,6 +118,14 @@ class HttpToolTest(ValidationCase):
         for value, sentence in cases:
             with self.subTest(value=value):
                 self.assertIn(sentence, self.refused(validate_parameters, value))
+
+    def test_secret_digits_are_for_no_address(self) -> None:
+        schema = {"type": "object", "properties": {"card": {"type": "string", "format": "secret"}}}
+        refuse_secrets_in_address("POST", "https://api.example.com/pay/{order}", schema)
+        refuse_secrets_in_address("GET", "https://api.example.com/", {"properties": {"card": {"type": "string"}}})
+        for method, url in (("GET", "https://api.example.com/"), ("POST", "https://api.example.com/{card}")):
+            with self.assertRaises(ValidationError):
+                refuse_secrets_in_address(method, url, schema)
 
     def test_an_address_is_https_with_a_fixed_host(self) -> None:
         for url in (

@@ -31,7 +31,7 @@ class RecordingSystem(SystemTestCase):
     def setUpClass(cls) -> None:
         cls.api = Api(Account(running.ACCOUNT_SID), running.AUTH_TOKEN)
         rest = cls.enterClassContext(RestServer(cls.api))
-        cls.environment = {"TWILIO_API_URL": f"http://127.0.0.1:{rest.port}"}
+        cls.environment = {**cls.environment, "TWILIO_API_URL": f"http://127.0.0.1:{rest.port}"}
         super().setUpClass()
 
     @classmethod

@@ -27,6 +27,7 @@ from hypothesis.stateful import (
 
 from media.engine import commands, events
 from media.engine.call import Call
+from media.engine.caller_audio import SILENT_FRAME
 from media.engine.config import CallConfig, Clip, ModelTraits, PastItem, ToolSpec
 from media.engine.playback import MARK_BYTES
 from media.engine.states import CallState
@@ -39,6 +40,7 @@ OUTPUT_SLACK = 2.0
 AHEAD_SECONDS = 0.7  # less than most pieces; no sum of binary fractions
 PROTECTED_SECONDS = 0.3
 FIRST_TURN = 10_000
+COLLECT_SECONDS = 9.0
 PAST = (PastItem("a3", "assistant", "Good morning."),)  # whose echo comes among the others
 CLIPS = {
     name: Clip(text, load("looking").audio[:size])
@@ -57,7 +59,7 @@ IDS: dict[str, list[Any]] = {
     "previous_item_id": [None, "a1", "a2", "a3", "u1", "u2", "f1"],
     "response_id": ["r1", "r2", "r3"],
     "tool_call_id": ["c1", "c2", "c3"],
-    "name": ["look_up", "end_call", "nothing"],
+    "name": ["look_up", "end_call", "collect", "nothing"],
     "role": ["user", "assistant", "system", ""],
     "status": ["completed", "cancelled", "failed", "incomplete"],
     "digit": ["1", "#"],
@@ -167,6 +169,9 @@ class AnyOrder(RuleBasedStateMachine):
         self.greeted = 0
         self.refused = 0  # answers and sentences that did not come, as the model said
         self.ran: list[str] = []
+        self.collects = ""  # the tool call for which the caller types digits that nobody may know
+        self.collects_until = 0.0
+        self.asked_for_digits = 0  # how often its tool waits for them
         self.answered: list[str] = []
         self.dropped: set[str] = set()
         self.doubted = False
@@ -192,7 +197,11 @@ class AnyOrder(RuleBasedStateMachine):
         longest: float,
         halves_open: int,
     ) -> None:
-        tools = {"look_up": ToolSpec("look_up", 7.0), "end_call": ToolSpec("end_call", ends_call=True)}
+        tools = {
+            "look_up": ToolSpec("look_up", 7.0),
+            "collect": ToolSpec("collect", COLLECT_SECONDS, collects_digits=True),
+            "end_call": ToolSpec("end_call", ends_call=True),
+        }
         self.past = PAST if past else ()
         self.call = Call(
             CallConfig(
@@ -235,7 +244,12 @@ class AnyOrder(RuleBasedStateMachine):
             self.refused += event.status == "failed"
             self.active = None if event.response_id == self.active else self.active
         elif isinstance(event, events.CallerAudio) and self.finish is None:
-            self.frames_in.append(event.payload)
+            collects = self.collects and self.now < self.collects_until
+            self.frames_in.append(SILENT_FRAME if collects and live else event.payload)
+        elif isinstance(event, events.ToolFinished) and event.tool_call_id == self.collects and live:
+            self.collects = ""
+        elif isinstance(event, events.DigitsWanted) and self.finish is None:
+            self.asked_for_digits += 1
         elif isinstance(event, events.MarkReached):
             self.line.came_back(event.name, self.now)
         elif isinstance(event, events.HandOverRequested):
@@ -350,13 +364,22 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(
         response=st.sampled_from(["r1", "r2", "r3"]),
         tool_call_id=st.sampled_from(["c1", "c2", "c3"]),
-        name=st.sampled_from(["look_up", "look_up", "end_call", "nothing"]),
+        name=st.sampled_from(["look_up", "look_up", "end_call", "collect", "nothing"]),
         answered=st.booleans(),
     )
     def a_tool_is_called(self, response: str, tool_call_id: str, name: str, answered: bool) -> None:
         self.feed(events.ToolCalled(response, "f1", tool_call_id, name, "{}"))
         if answered:
             self.feed(events.ToolFinished(tool_call_id, "{}"))
+
+    @precondition(lambda self: bool(self.collects))
+    @rule(keys=st.sampled_from(["", "1", "12*3", "12#", "4" * 40]), seconds=st.sampled_from([0.0, 7.0]))
+    def digits_are_typed_in_secret(self, keys: str, seconds: float) -> None:
+        self.feed(events.DigitsWanted(self.collects, "Please type."))
+        for key in keys:
+            self.feed(events.DtmfPressed(key))
+            self.feed(events.CallerAudio(audio(20, 1)))
+        self.pass_time(seconds)
 
     @rule(response=st.sampled_from(["r1", "r2", "r3"]))
     def a_response_ends(self, response: str) -> None:
@@ -467,6 +490,12 @@ class AnyOrder(RuleBasedStateMachine):
             case commands.RunTool():
                 assert command.tool_call_id not in self.ran
                 self.ran.append(command.tool_call_id)
+                if command.name == "collect" and not (self.collects and self.now < self.collects_until):
+                    self.collects, self.collects_until = command.tool_call_id, self.now + COLLECT_SECONDS
+            case commands.GiveDigits():
+                self.asked_for_digits -= 1
+                assert bool(command.handle) == bool(command.count)
+                assert command.count <= 32
             case commands.SendToolResult():
                 assert command.tool_call_id not in self.answered
                 self.answered.append(command.tool_call_id)
@@ -506,6 +535,7 @@ class AnyOrder(RuleBasedStateMachine):
             assert turn.reply_heard_ms is None or turn.reply_ms is not None
         dropped = finish.counters.get("dropped_frames", 0) + finish.counters.get("frames_after_end", 0)
         again = finish.counters.get("frames_again", 0)
+        assert self.asked_for_digits == 0, "a tool waits for digits for ever"
         assert len(self.frames_out) + dropped == len(self.frames_in) + again, "a frame got lost uncounted"
         assert self.greeted <= self.took_over + self.refused, "greeted again and again"
 

@@ -21,6 +21,7 @@ from simulators.carrier.account import Account, CallResource
 from simulators.carrier.audio import tone
 from simulators.carrier.carrier import Carrier
 from simulators.carrier.ledger import CallLedger
+from simulators.carrier.pauses import Pause, without
 from simulators.carrier.rest import Api, RestServer
 from simulators.carrier.script import HangUp, WaitForEnd
 from simulators.carrier.settings import Settings
@@ -171,6 +172,36 @@ class RestTests(SimpleTestCase):
             one.update(status="in-progress")
         self.assertEqual([recording.sid for recording in recordings.list()], [made.sid])
         self.assertEqual(self.error("GET", f"{BASE}/Recordings/{made.sid}.wav"), (404, 20404))
+
+    def test_the_recording_that_runs_is_known_as_the_current_one(self) -> None:
+        call = self.account.add_call("inbound", FROM, TO)
+        self.account.set_status(call.sid, "in-progress")
+        current = client(self.port).calls(call.sid).recordings("Twilio.CURRENT")
+        with self.assertRaises(TwilioRestException) as caught:
+            current.update(status="paused")
+        self.assertEqual((caught.exception.status, caught.exception.code), (404, 20404))
+        made = client(self.port).calls(call.sid).recordings.create()
+        self.assertEqual(current.update(status="paused", pause_behavior="silence").sid, made.sid)
+        self.assertEqual(current.update(status="in-progress").status, "in-progress")
+        [pause] = self.account.recordings[made.sid].pauses
+        self.assertFalse(pause.skips)
+        self.assertGreaterEqual(pause.ended or 0.0, pause.began)
+        path = f"{BASE}/Calls/{call.sid}/Recordings/Twilio.CURRENT.json"
+        for fields in ({"Status": "paused", "PauseBehavior": "mute"}, {"Status": "stopped", "PauseBehavior": "skip"}):
+            self.assertEqual(self.error("POST", path, fields), (400, 20001))
+        other = self.account.add_call("inbound", FROM, TO)
+        path = f"{BASE}/Calls/{other.sid}/Recordings/{made.sid}.json"
+        self.assertEqual(self.error("POST", path, {"Status": "paused"}), (404, 20404))
+
+    def test_a_pause_is_silent_in_the_recording_or_cut_out_of_it(self) -> None:
+        track = b"a" * 8000 + b"b" * 8000  # two streams of a second, the second one began at 20
+        stretches = [(10.0, 0, 8000), (20.0, 8000, 16000)]
+        silent = without(track, stretches, [Pause(10.5, False, 20.25)])
+        self.assertEqual(silent, b"a" * 4000 + b"\xff" * 6000 + b"b" * 6000)
+        self.assertEqual(without(track, stretches, [Pause(10.5, True, 20.25)]), b"a" * 4000 + b"b" * 6000)
+        self.assertEqual(without(track, stretches, [Pause(20.5, True)]), b"a" * 8000 + b"b" * 4000)
+        twice = [Pause(10.25, True, 10.5), Pause(10.75, False, 11.0)]
+        self.assertEqual(without(track, stretches[:1], twice)[:6000], b"a" * 4000 + b"\xff" * 2000)
 
 
 class LiveCallTests(SimpleTestCase):
