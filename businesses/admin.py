@@ -157,6 +157,7 @@ class BusinessAdmin(TenantAdmin):
         (None, {"fields": ["name", "time_zone", "language", "forwarding_number", "is_active"]}),
         ("When all lines are busy", {"fields": ["max_calls", "when_busy"]}),
         ("Outside the opening hours", {"fields": ["when_closed", "closed_agent"]}),
+        ("Recording", {"fields": ["recording"]}),
     ]
     inlines = [OpeningHoursInline, HolidayInline, DialPolicyInline, MembershipInline]
     list_display = ["name", "time_zone", "language", "forwarding_number", "is_active"]

@@ -9,6 +9,8 @@ _PHRASES = {
         "cut_off": "We are sorry. The connection was interrupted. Please call again. Goodbye.",
         "resumed": "Sorry, we were cut off for a moment. Please go on.",
         "recorded": "This call is recorded.",
+        "may_record": "May we record this call? Press 1 if you agree. To go on without a recording, press 2, "
+        "or just wait.",
     },
     "de": {
         "unavailable": "Es tut uns leid. Wir können Ihren Anruf gerade nicht annehmen. Bitte versuchen Sie es später.",
@@ -18,6 +20,8 @@ _PHRASES = {
         "cut_off": "Es tut uns leid. Die Verbindung wurde unterbrochen. Bitte rufen Sie noch einmal an.",
         "resumed": "Entschuldigung, wir waren kurz unterbrochen. Bitte sprechen Sie weiter.",
         "recorded": "Dieses Gespräch wird aufgezeichnet.",
+        "may_record": "Dürfen wir dieses Gespräch aufzeichnen? Drücken Sie die 1, wenn Sie einverstanden sind. "
+        "Ohne Aufzeichnung geht es mit der 2 weiter, oder wenn Sie einfach warten.",
     },
     "es": {
         "unavailable": "Lo sentimos. No podemos atender su llamada en este momento. Inténtelo de nuevo más tarde.",
@@ -27,6 +31,8 @@ _PHRASES = {
         "cut_off": "Lo sentimos. Se ha interrumpido la conexión. Por favor, vuelva a llamar. Adiós.",
         "resumed": "Disculpe, se cortó un momento. Continúe, por favor.",
         "recorded": "Esta llamada se graba.",
+        "may_record": "¿Podemos grabar esta llamada? Pulse 1 si está de acuerdo. Para continuar sin grabación, "
+        "pulse 2 o simplemente espere.",
     },
     "fr": {
         "unavailable": "Nous sommes désolés. Nous ne pouvons pas prendre votre appel. Veuillez réessayer plus tard.",
@@ -36,6 +42,8 @@ _PHRASES = {
         "cut_off": "Nous sommes désolés. La communication a été coupée. Veuillez rappeler. Au revoir.",
         "resumed": "Excusez-moi, nous avons été coupés un instant. Je vous en prie, continuez.",
         "recorded": "Cet appel est enregistré.",
+        "may_record": "Pouvons-nous enregistrer cet appel ? Appuyez sur 1 si vous êtes d'accord. Pour "
+        "continuer sans enregistrement, appuyez sur 2 ou patientez.",
     },
 }
 

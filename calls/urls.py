@@ -6,6 +6,7 @@ from calls import recording_views, views
 
 urlpatterns = [
     path("voice/", views.voice, name="twilio-voice"),
+    path("consent/", views.consent, name="twilio-consent"),
     path("stream-ended/", views.stream_ended, name="twilio-stream-ended"),
     path("status/", views.status, name="twilio-status"),
     path("recording/", recording_views.recording, name="twilio-recording"),

@@ -16,7 +16,7 @@ from django.http import HttpRequest, HttpResponse
 
 from businesses.models import RecordingMode, WhenBusy
 from businesses.snapshots import AgentSnapshot
-from calls import admission, answering, doors, live_calls, model_health, recorder, stream_tickets, streams
+from calls import admission, answering, consents, doors, live_calls, model_health, recorder, stream_tickets, streams
 from calls.answering import Aftermath, Answer, LookupFailed
 from calls.carriers import twilio
 from calls.models import TERMINAL_STATUSES, CallStatus, EndedReason
@@ -50,6 +50,11 @@ def voice(request: HttpRequest, call_sid: str) -> HttpResponse:
     Asked again for one call (Twilio retries, and marks it with I-Twilio-Idempotency-Token) the answer is as good as the
     first, with a ticket of its own; the fact is the same, and the call has one row.
     """
+    return answer_call(request, call_sid)
+
+
+def answer_call(request: HttpRequest, call_sid: str, consent: str = "") -> HttpResponse:
+    """`consent`: what the caller answered to the question whether the call may be recorded; empty: not asked yet."""
     dialled = request.POST.get("To", "")
     try:
         answer = answering.answer(call_sid, dialled, ANSWER_DEADLINE_SECONDS)
@@ -64,24 +69,27 @@ def voice(request: HttpRequest, call_sid: str) -> HttpResponse:
     agent = answer.agent
     if answer.forwards_when_closed:
         return _closed(request, call_sid, answer)
-    if not model_health.may_try(agent.model, time.monotonic()):
+    # A caller who was asked had been let through then: to ask again would take the one try of a model that rests.
+    if not consent and not model_health.may_try(agent.model, time.monotonic()):
         return _without_model(request, call_sid, answer)
     refusal = _refusal(call_sid, answer)
     if refusal:
         return _no_room(request, call_sid, answer, refusal)
     doors.remember(agent)
+    if answer.recording == RecordingMode.ASK and not consent:
+        _record_ringing(request, call_sid, agent.business_id, agent.version_id)
+        return consents.ask(answer.language)
+    recorded = consents.recorded(agent.business_id, answer.recording, consent, answer.language)
     ticket, token = _ticket(request, call_sid, agent, 0)
-    announced = phrase("recorded", answer.language) if answer.recording == RecordingMode.ANNOUNCE else ""
-    consent = "announced" if announced else ""
+    consent = recorded.consent if recorded is not None else consent
     _record_ringing(request, call_sid, agent.business_id, agent.version_id, consent)
-    return twiml(
-        twilio.answer_with_stream(
-            call_sid=call_sid,
-            ticket=ticket,
-            token=token,
-            recorded=twilio.Recorded(agent.business_id, announced, answer.language) if announced else None,
-        )
-    )
+    return twiml(twilio.answer_with_stream(call_sid=call_sid, ticket=ticket, token=token, recorded=recorded))
+
+
+@from_carrier
+def consent(request: HttpRequest, call_sid: str) -> HttpResponse:
+    """The caller was asked whether the call may be recorded: go on with it, whatever the answer."""
+    return answer_call(request, call_sid, consents.given(request))
 
 
 def _record_ringing(
@@ -125,7 +133,7 @@ def _no_room(request: HttpRequest, call_sid: str, answer: Answer, refusal: str) 
     business_id, held = answer.agent.business_id, _times_held(request)
     if held == 0:
         _record_ringing(request, call_sid, business_id, None)
-    come_again = f"{settings.PUBLIC_URL}{request.path}?held={held + 1}"
+    come_again = f"{settings.PUBLIC_URL}{request.path}?{consents.kept(request)}held={held + 1}"
     outcome, document = WhenBusy.TELL, ""
     if refusal == admission.DRAINING and held < MAX_MOVES:
         outcome = WhenBusy.HOLD

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.http import HttpRequest
 from twilio.request_validator import RequestValidator
-from twilio.twiml.voice_response import Connect, Dial, Start, VoiceResponse
+from twilio.twiml.voice_response import Connect, Dial, Gather, Start, VoiceResponse
 
 CALL_SID = re.compile(r"CA[0-9a-f]{32}")
 ACCOUNT_SID = re.compile(r"AC[0-9a-f]{32}")
@@ -65,11 +65,13 @@ def is_our_account(value: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """The call is recorded from here on, and the caller is told so before, by `announcement`."""
+    """The call is recorded from here on. The caller knows it by `consent`: "announced", by the sentence `announcement`
+    before; or "granted"."""
 
     business_id: int
-    announcement: str
-    language: str
+    consent: str
+    announcement: str = ""
+    language: str = "en"
 
 
 def answer_with_stream(
@@ -84,14 +86,15 @@ def answer_with_stream(
     stream.parameter(name="token", value=token)
     response = VoiceResponse()
     if recorded is not None:
-        response.say(_for_xml(recorded.announcement), language=_say_language(recorded.language))
-        response.append(_start_recording(recorded.business_id))
+        if recorded.announcement:
+            response.say(_for_xml(recorded.announcement), language=_say_language(recorded.language))
+        response.append(_start_recording(recorded))
     response.append(connect)
     response.redirect(after, method="POST")
     return str(response)
 
 
-def _start_recording(business_id: int) -> Start:
+def _start_recording(recorded: Recorded) -> Start:
     """Caller and agent on a channel each. Twilio starts it before it goes on to the next verb, and goes on with it when
     the call is resumed by another document."""
     start = Start()
@@ -100,12 +103,29 @@ def _start_recording(business_id: int) -> Start:
         track="both",
         trim="do-not-trim",
         recording_status_callback=with_retries(
-            f"{settings.PUBLIC_URL}/twilio/recording/?business={business_id}&consent=announced"
+            f"{settings.PUBLIC_URL}/twilio/recording/?business={recorded.business_id}&consent={recorded.consent}"
         ),
         recording_status_callback_method="POST",
         recording_status_callback_event="in-progress completed absent",
     )
     return start
+
+
+def ask_for_a_key(address: str, question: str, language: str, seconds: int) -> str:
+    """Ask the caller to press a key, and send it to `address`; also that none was pressed within `seconds`."""
+    gather = Gather(
+        action=with_retries(address),
+        method="POST",
+        input="dtmf",
+        num_digits=1,
+        timeout=seconds,
+        action_on_empty_result=True,
+    )
+    gather.say(_for_xml(question), language=_say_language(language))
+    response = VoiceResponse()
+    response.append(gather)
+    response.redirect(with_retries(address), method="POST")
+    return str(response)
 
 
 def with_retries(address: str) -> str:

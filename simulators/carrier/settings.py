@@ -57,6 +57,7 @@ class Settings:
     amd_ms: int = 1000  # how long the verdict takes: it may come before or after the stream starts
     dial_status: str = "completed"  # how a transfer ends: completed, busy, no-answer, failed
     dial_seconds: float = 2.0
+    keys: str = ""  # what the caller presses at a <Gather>
     failed_webhook_status: str = "completed"  # the caller heard an application error; unverified
     seed: int | None = None
 

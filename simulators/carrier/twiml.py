@@ -94,6 +94,8 @@ _VALUES: dict[tuple[str, str], frozenset[str]] = {
     ("Recording", "track"): frozenset({"inbound", "outbound", "both"}),
     ("Recording", "trim"): frozenset({"trim-silence", "do-not-trim"}),
     ("Dial", "answerOnBridge"): frozenset({"true", "false"}),
+    ("Gather", "input"): frozenset({"dtmf", "speech", "dtmf speech", "speech dtmf"}),
+    ("Gather", "actionOnEmptyResult"): frozenset({"true", "false"}),
 }
 MAX_PARAMETER = 500
 MAX_NUMBERS = 10

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
 from simulators.carrier import twiml
+from simulators.carrier.gather import action_of, keys_pressed
 from simulators.carrier.handshake import StreamRefused, open_stream
 from simulators.carrier.ledger import EndedBy, StreamLedger
 from simulators.carrier.stream import MediaStream
@@ -65,7 +66,9 @@ async def _verb(call: "Call", document: Document, verb: Verb) -> Document | Over
         case "Start":
             await call.recordings.start(document, verb)
             return None
-        case "Say" | "Pause" | "Play" | "Gather":
+        case "Gather":
+            return await _gather(call, document, verb)
+        case "Say" | "Pause" | "Play":
             if verb.name == "Say":
                 call.ledger.said.append(verb.text)
             await _sleep(call, _seconds(verb), f"{verb.name} {verb.text[:60]}".strip())
@@ -209,6 +212,16 @@ async def _stream_status(
         params["StreamError"] = error
     url = urljoin(document.url, verb.get("statusCallback"))
     await call.request("stream-status", verb.get("statusCallbackMethod", "POST"), url, params)
+
+
+async def _gather(call: "Call", document: Document, verb: Verb) -> Document | Over | None:
+    """Without keys the next verb follows, unless the document wants to be told of that, too."""
+    pressed = await keys_pressed(call, verb)
+    if pressed is None and verb.get("actionOnEmptyResult") != "true":
+        return None
+    method, url = verb.get("method", "POST"), action_of(document, verb)
+    answer = await call.fetch("gather", method, url, "in-progress", {"Digits": pressed or ""})
+    return answer or Over("error", "no usable answer from gather")
 
 
 async def _dial(call: "Call", document: Document, verb: Verb) -> Document | Over | None:

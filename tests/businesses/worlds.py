@@ -151,7 +151,7 @@ def after_the_call(word: str, digit: int, call: CallLog) -> tuple[AfterCallSetti
 def hours_form(**fields: Any) -> dict[str, Any]:
     """What a browser sends of the hours and the dial policy on a business's page: none, and `fields`."""
     empty = {f"{prefix}-{name}": "0" for prefix in (*HOURS, "dial_policy") for name in ("TOTAL_FORMS", "INITIAL_FORMS")}
-    return {"when_closed": "agent", "closed_agent": "", **empty, **fields}
+    return {"when_closed": "agent", "closed_agent": "", "recording": "off", **empty, **fields}
 
 
 def staff_member(*businesses: Business, name: str = "olga") -> User:

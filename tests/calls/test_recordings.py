@@ -16,7 +16,7 @@ from django.test import TestCase
 from django.urls import reverse
 
 from businesses.models import Business
-from calls import services
+from calls import model_health, services
 from calls.journal.journal import Journal
 from calls.journal.keeper import Keeper
 from calls.models import CallLog, Recording, RefusedFact
@@ -176,13 +176,83 @@ class AnnouncedTest(WebhookTest):
         address = f"https://agent.example.com/twilio/recording/?business={self.business.pk}&consent=announced"
         self.assertEqual(recording.get("recordingStatusCallback"), address)
 
-    def test_without_it_and_without_a_yes_nothing_is_recorded(self) -> None:
-        for recording in ("off", "ask"):
-            with self.subTest(recording):
-                self.assertEqual([verb.tag for verb in self.answer(recording)], ["Connect", "Redirect"])
+    def test_without_it_nothing_is_recorded(self) -> None:
+        self.assertEqual([verb.tag for verb in self.answer("off")], ["Connect", "Redirect"])
 
     def test_a_call_that_is_resumed_is_not_announced_again(self) -> None:
         self.answer("announce")
         with self.assertLogs("calls.views", "WARNING"):
             response = self.post("/twilio/stream-ended/?stream=0", CallStatus="in-progress")
         self.assertEqual(self.verbs(response), ["Connect", "Redirect"])
+
+
+class AskedTest(WebhookTest):
+    def setUp(self) -> None:
+        super().setUp()
+        Business.objects.update(recording="ask")
+
+    def document(self, path: str, **fields: str) -> ElementTree.Element:
+        response = self.post(path, **fields)
+        self.assertEqual(response.status_code, 200)
+        return ElementTree.fromstring(response.content)
+
+    def answered(self, digits: str) -> tuple[list[str], str]:
+        verbs = [verb.tag for verb in self.document("/twilio/consent/", CallStatus="in-progress", Digits=digits)]
+        return verbs, CallLog.objects.get().recording_consent
+
+    def test_the_question_comes_first_and_no_answer_is_told_as_well(self) -> None:
+        gather, redirect = self.document("/twilio/voice/")
+        self.assertEqual((gather.tag, redirect.tag), ("Gather", "Redirect"))
+        address = "https://agent.example.com/twilio/consent/"
+        self.assertEqual((gather.get("action"), redirect.text), (address, address))
+        self.assertEqual((gather.get("numDigits"), gather.get("actionOnEmptyResult")), ("1", "true"))
+        [say] = gather
+        self.assertEqual((say.text, say.get("language")), (phrase("may_record", "de"), "de-DE"))
+        row = CallLog.objects.get()
+        self.assertEqual((row.recording_consent, row.agent_version), ("", self.version))
+
+    def test_only_a_yes_begins_a_recording_and_every_answer_is_kept(self) -> None:
+        for digits, verbs, consent in (
+            ("1", ["Start", "Connect", "Redirect"], "granted"),
+            ("2", ["Connect", "Redirect"], "refused"),
+            ("*", ["Connect", "Redirect"], "refused"),
+            ("11", ["Connect", "Redirect"], "refused"),
+            ("", ["Connect", "Redirect"], "unanswered"),
+        ):
+            with self.subTest(digits):
+                CallLog.objects.all().delete()
+                self.document("/twilio/voice/")
+                self.assertEqual(self.answered(digits), (verbs, consent))
+
+    def test_the_recordings_address_says_that_it_was_granted(self) -> None:
+        start, *_ = self.document("/twilio/consent/", CallStatus="in-progress", Digits="1")
+        address = f"https://agent.example.com/twilio/recording/?business={self.business.pk}&consent=granted"
+        self.assertEqual(start[0].get("recordingStatusCallback"), address)
+
+    def test_the_first_answer_stays(self) -> None:
+        self.answered("2")
+        self.assertEqual(self.answered("1")[1], "refused")
+
+    def test_a_caller_who_has_to_hold_after_the_question_is_not_asked_again(self) -> None:
+        Business.objects.update(when_busy="hold", max_calls=1)
+        CallLog.objects.create(
+            call_sid="CA" + "7" * 32, business=self.business, agent_version=self.version, status="in-progress"
+        )
+        with self.assertLogs("calls.views", "WARNING"):
+            *_, redirect = self.document("/twilio/consent/", CallStatus="in-progress", Digits="1")
+        path = (redirect.text or "").removeprefix("https://agent.example.com")
+        self.assertEqual(path, "/twilio/consent/?given=granted&held=1")
+        CallLog.objects.filter(call_sid="CA" + "7" * 32).update(status="completed")
+        verbs = [verb.tag for verb in self.document(path, CallStatus="in-progress")]
+        self.assertEqual(verbs, ["Start", "Connect", "Redirect"])
+
+    def test_the_one_try_of_a_model_that_rests_is_not_taken_twice(self) -> None:
+        tries = iter([True])
+        with mock.patch.object(model_health, "may_try", lambda *_: next(tries)):
+            self.document("/twilio/voice/")
+            self.assertEqual(self.answered("1")[0], ["Start", "Connect", "Redirect"])
+
+    def test_the_question_is_only_answered_by_the_carrier(self) -> None:
+        with self.assertLogs("calls.signed", "WARNING"):
+            self.assertEqual(self.post("/twilio/consent/", signature="x", Digits="1").status_code, 403)
+        self.assertFalse(CallLog.objects.exists())
