@@ -127,6 +127,11 @@ class HeartTest(TransactionTestCase):
 
 
 class ScheduleTest(SimpleTestCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        app.loader.import_default_modules()  # as a worker does: tasks are known once their modules are
+
     def test_beat_sweeps_every_fifteen_seconds_by_the_queue_high(self) -> None:
         entry = app.conf.beat_schedule["sweep-unfinished-calls"]
         task = app.tasks[entry["task"]]
