@@ -572,7 +572,7 @@ def _figures(call: CallLog, turns: Iterable[ConversationTurn], told: Mapping[int
     if call.usage:
         at_least = "at least " if any(number not in told for number in range(call.last_stream + 1)) else ""
         cost = "no price is known for it" if call.cost is None else at_least + figures.money(call.cost)
-        found += [("Tokens", at_least + figures.tokens(call.usage)), ("Cost of the speech model", cost)]
+        found += [("Tokens", at_least + figures.tokens(call.usage)), ("Cost of the speech models", cost)]
     return found
 
 

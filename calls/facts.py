@@ -102,8 +102,8 @@ def counters(value: object) -> dict[str, int]:
 
 
 def usage(value: object) -> dict[str, int]:
-    """Tokens by kind (costs.USAGE), of which there were any; other kinds are passed over."""
-    return {name: number for name, number in _counts("usage", value).items() if name in costs.USAGE and number}
+    """Tokens by kind (costs.KNOWN), of which there were any; other kinds are passed over."""
+    return {name: number for name, number in _counts("usage", value).items() if name in costs.KNOWN and number}
 
 
 def _counts(name: str, value: object) -> dict[str, int]:

@@ -91,7 +91,15 @@ def add_up(call: CallLog) -> None:
     call.counters = streams.added(reports, "counters")
     call.usage = streams.added(reports, "usage")
     day = (call.started_at or timezone.now()).date()
-    call.cost = costs.of_streams(reports, day, settings.SPEECH_PRICES)
+    call.cost = costs.of_streams(reports, _transcription_model(call), day, settings.SPEECH_PRICES)
+
+
+def _transcription_model(call: CallLog) -> str:
+    """A published version never changes: what it names wrote down what the caller said."""
+    if not any(name in call.usage for name in costs.TRANSCRIPTION):
+        return ""  # and spares a query
+    named = call.agent_version.transcription_model if call.agent_version is not None else ""
+    return named or settings.OPENAI_TRANSCRIPTION_MODEL
 
 
 def settle(call: CallLog) -> None:

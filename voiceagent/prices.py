@@ -12,6 +12,7 @@ from typing import Any
 
 from calls.costs import Price, Prices
 
+_OPTIONAL = "minute"
 _KINDS = tuple(field.name for field in fields(Price))
 
 
@@ -23,12 +24,20 @@ def _usd(*amounts: str) -> Price:
     return Price(*(Decimal(amount) for amount in amounts))
 
 
+def _a_minute(amount: str) -> Price:
+    return _usd(*["0"] * 6, amount)
+
+
 # From OpenAI's pages of each model, as they were in November 2026. Text, then audio: in, cached, out.
 BUILT_IN: Prices = {
     "gpt-realtime-2.1": [(date(2026, 11, 1), _usd("4.00", "0.40", "24.00", "32.00", "0.40", "64.00"))],
     "gpt-realtime-2": [(date(2026, 11, 1), _usd("4.00", "0.40", "24.00", "32.00", "0.40", "64.00"))],
     "gpt-realtime-2.1-mini": [(date(2026, 11, 1), _usd("0.60", "0.06", "2.40", "10.00", "0.30", "20.00"))],
     "gpt-realtime-1.5": [(date(2026, 11, 1), _usd("4.00", "0.40", "16.00", "32.00", "0.40", "64.00"))],
+    # These write down what callers say.
+    "gpt-transcribe": [(date(2026, 11, 1), _a_minute("0.0045"))],
+    "gpt-realtime-whisper": [(date(2026, 11, 1), _a_minute("0.017"))],
+    "gpt-live-transcribe": [(date(2026, 11, 1), _a_minute("0.017"))],
     # Text models hear nothing. That writing to their cache costs a quarter more than input is not told apart.
     "gpt-6-luna": [(date(2026, 9, 22), _usd("0.10", "0.01", "0.50", "0", "0", "0"))],
     "gpt-6-sol": [(date(2026, 9, 22), _usd("2.00", "0.20", "10.00", "0", "0", "0"))],
@@ -46,7 +55,8 @@ def table(path: str) -> Prices:
 
 def load(path: str) -> Prices:
     """Read a file of prices: JSON, by model a list of {"from": "2026-11-01", "text_in": 4, "text_cached": 0.4,
-    "text_out": 24, "audio_in": 32, "audio_cached": 0.4, "audio_out": 64}. Raise BadPrices."""
+    "text_out": 24, "audio_in": 32, "audio_cached": 0.4, "audio_out": 64}, with a "minute" where a model is paid by the
+    minute that it transcribes. Raise BadPrices."""
     try:
         content = json.loads(
             Path(path).read_text(encoding="utf-8"), parse_float=Decimal, parse_int=Decimal, parse_constant=_refuse
@@ -70,8 +80,9 @@ def _dated(model: str, entries: Any) -> list[tuple[date, Price]]:
 
 
 def _entry(place: str, entry: Any) -> tuple[date, Price]:
-    if not isinstance(entry, dict) or set(entry) != {"from", *_KINDS}:
+    if not isinstance(entry, dict) or {*entry, _OPTIONAL} != {"from", *_KINDS}:
         raise BadPrices(f"{place} is not an object of from, {', '.join(_KINDS)}")
+    entry = {_OPTIONAL: Decimal(0), **entry}
     try:
         since = date.fromisoformat(entry["from"])
     except (TypeError, ValueError):

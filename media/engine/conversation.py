@@ -170,6 +170,7 @@ class Conversation:
             case events.ItemAdded():
                 self._transcript.item_added(event.item_id, event.role, event.previous_item_id, event.text, now)
             case events.CallerTranscribed():
+                self.usage += event.usage
                 self._transcript.caller_said(event.item_id, event.text, now)
             case events.CallerTranscriptFailed():
                 self._counters["transcripts_failed"] += 1

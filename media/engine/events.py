@@ -98,6 +98,7 @@ class ItemAdded:
 class CallerTranscribed:
     item_id: str
     text: str
+    usage: "Usage" = field(default_factory=lambda: Usage())
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,7 @@ class ResponseStarted:
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens, of one response or of a call. `cached_tokens` are part of `input_tokens`, and each kind of audio is part
-    of what it is named after; the rest is text."""
+    of what it is named after; the rest is text. What is transcribed is another model's: by tokens, by time, or both."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -153,6 +154,10 @@ class Usage:
     input_audio_tokens: int = 0
     output_audio_tokens: int = 0
     cached_audio_tokens: int = 0
+    transcription_input_tokens: int = 0
+    transcription_audio_tokens: int = 0  # of the input
+    transcription_output_tokens: int = 0
+    transcription_ms: int = 0
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))

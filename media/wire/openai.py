@@ -20,6 +20,9 @@ from media.wire.openai_errors import error_event
 _Id = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
+MS_OF_A_TOKEN = 100  # of the caller's audio (B7)
+
+
 class _Message(Struct, tag_field="type"):
     """One kind of message; each has a method `event`, which says what it means."""
 
@@ -79,12 +82,37 @@ class _SpeechStopped(_Message, tag="input_audio_buffer.speech_stopped"):
         return events.CallerSpeechStopped(self.item_id)
 
 
+class _TranscriptionDetails(Struct):
+    audio_tokens: int = 0
+
+
+class _TranscriptionUsage(Struct):
+    """Either tokens or, of some models, the seconds of audio (B4)."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    input_token_details: _TranscriptionDetails | None = None
+    seconds: float | None = None
+
+    def event(self) -> events.Usage:
+        tokens, details = self.input_tokens or 0, self.input_token_details
+        audio_tokens = details.audio_tokens if details is not None else tokens
+        return events.Usage(
+            transcription_input_tokens=tokens,
+            transcription_audio_tokens=audio_tokens,
+            transcription_output_tokens=self.output_tokens or 0,
+            transcription_ms=round((self.seconds or 0.0) * 1000) or audio_tokens * MS_OF_A_TOKEN,
+        )
+
+
 class _Transcribed(_Message, tag="conversation.item.input_audio_transcription.completed"):
     item_id: _Id
     transcript: str
+    usage: _TranscriptionUsage | None = None
 
     def event(self) -> events.CallerTranscribed:
-        return events.CallerTranscribed(self.item_id, self.transcript)
+        usage = self.usage.event() if self.usage is not None else events.Usage()
+        return events.CallerTranscribed(self.item_id, self.transcript, usage)
 
 
 class _Error(Struct):

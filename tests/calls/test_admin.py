@@ -231,7 +231,7 @@ class PageTest(CallsCase):
             "· answered after 1.2 s",
             "<dt>Time to answer</dt><dd>0.9 s, at most 1.2 s</dd>",
             "<dt>Tokens</dt><dd>12,000 in (8,000 cached), 900 out</dd>",
-            "<dt>Cost of the speech model</dt><dd>$0.0312</dd>",
+            "<dt>Cost of the speech models</dt><dd>$0.0312</dd>",
             "<dt>Echoes of the agent&#x27;s voice</dt><dd>2</dd>",
             "<dt>Model error rate_limit</dt><dd>1</dd>",
         ):

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.test import SimpleTestCase
 
-from calls.costs import Price, Prices, cost, of_streams
+from calls.costs import Price, Prices, cost, of_streams, transcription_cost
 
 DAY = date(2026, 11, 24)
 PRICE = Price(*(Decimal(amount) for amount in ("4", "0.4", "24", "32", "0.5", "64")))
@@ -86,14 +86,36 @@ class CostTest(SimpleTestCase):
     def test_no_amount_is_too_large_for_its_column(self) -> None:
         huge = {"input_tokens": 2**31 - 1, "output_tokens": 2**31 - 1, "output_audio_tokens": 2**31 - 1}
         reports = [{"model": "gpt-mini", "usage": huge}] * 9
-        self.assertEqual(of_streams(reports, DAY, PRICES), Decimal("999999.999999"))
+        self.assertEqual(of_streams(reports, "", DAY, PRICES), Decimal("999999.999999"))
 
     def test_streams_are_added_up_as_far_as_they_told_and_have_prices(self) -> None:
         priced: dict[str, Any] = {"model": "gpt", "usage": {"input_tokens": MILLION}}
         silent: dict[str, Any] = {"model": "", "usage": {}}
         of_the_release_before: dict[str, Any] = {"turns": 3}
         unknown: dict[str, Any] = {"model": "another", "usage": {"input_tokens": 1}}
-        self.assertEqual(of_streams([priced, silent, of_the_release_before, priced], DAY, PRICES), Decimal(8))
-        self.assertIsNone(of_streams([priced, unknown], DAY, PRICES))
-        self.assertIsNone(of_streams([silent], DAY, PRICES))
-        self.assertIsNone(of_streams([], DAY, PRICES))
+        self.assertEqual(of_streams([priced, silent, of_the_release_before, priced], "", DAY, PRICES), Decimal(8))
+        self.assertIsNone(of_streams([priced, unknown], "", DAY, PRICES))
+        self.assertIsNone(of_streams([silent], "", DAY, PRICES))
+        self.assertIsNone(of_streams([], "", DAY, PRICES))
+
+
+class TranscriptionTest(SimpleTestCase):
+    BY_MINUTE = Price(*(Decimal(amount) for amount in (*["0"] * 6, "0.006")))
+    TABLE: Prices = {**PRICES, "by-minute": [(date(2026, 1, 1), BY_MINUTE)]}
+
+    def test_it_is_paid_by_the_minute_or_by_tokens(self) -> None:
+        usage = {
+            "transcription_input_tokens": MILLION,
+            "transcription_audio_tokens": MILLION // 2,
+            "transcription_output_tokens": MILLION,
+            "transcription_ms": 90_000,
+        }
+        self.assertEqual(transcription_cost("by-minute", usage, DAY, self.TABLE), Decimal("0.009"))
+        self.assertEqual(transcription_cost("gpt", usage, DAY, self.TABLE), Decimal(2 + 16 + 24))
+        self.assertIsNone(transcription_cost("unknown", usage, DAY, self.TABLE))
+        self.assertEqual(transcription_cost("unknown", {"input_tokens": 5}, DAY, self.TABLE), Decimal(0))
+
+    def test_it_is_part_of_what_a_call_costs(self) -> None:
+        report: dict[str, Any] = {"model": "gpt", "usage": {"input_tokens": MILLION, "transcription_ms": 60_000}}
+        self.assertEqual(of_streams([report, report], "by-minute", DAY, self.TABLE), Decimal("8.012"))
+        self.assertIsNone(of_streams([report], "unknown", DAY, self.TABLE))

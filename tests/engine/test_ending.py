@@ -66,6 +66,17 @@ class HangingUp(SimpleTestCase):
         driver.hang_up()
         self.assertEqual(driver.finish.usage, events.Usage(20, 10, 4))
 
+    def test_and_over_all_that_was_transcribed_also_after_the_end(self) -> None:
+        driver = talking()
+        driver.caller_says(None)
+        driver.send(events.CallerTranscribed(driver.caller_item, "Hi", events.Usage(transcription_ms=1500)))
+        driver.agent_says("Hi.", 400)
+        driver.advance(1)
+        driver.caller_says(None)
+        driver.hang_up()
+        driver.send(events.CallerTranscribed(driver.caller_item, "Bye", events.Usage(transcription_ms=700)))
+        self.assertEqual(driver.finish.usage, events.Usage(20, 10, 4, transcription_ms=2200))
+
 
 class Settling(SimpleTestCase):
     def test_a_late_transcript_is_waited_for_while_the_model_stays_open(self) -> None:

@@ -34,6 +34,7 @@ class PricesTest(SimpleTestCase):
 
     def test_the_default_model_has_a_price(self) -> None:
         self.assertIsNotNone(price_of(settings.OPENAI_REALTIME_MODEL, date(2026, 11, 24), prices.BUILT_IN))
+        self.assertIsNotNone(price_of(settings.OPENAI_TRANSCRIPTION_MODEL, date(2026, 11, 24), prices.BUILT_IN))
         self.assertEqual(settings.SPEECH_PRICES, prices.BUILT_IN)
 
     def test_a_minute_of_talk_costs_what_the_list_says(self) -> None:
@@ -49,6 +50,9 @@ class PricesTest(SimpleTestCase):
         price = price_of("own-model", day, table)
         assert price is not None
         self.assertEqual((price.text_cached, price.audio_out), (Decimal("0.1"), Decimal("4.25")))
+        self.assertEqual(price.minute, 0)
+        paid_by_the_minute = prices.table(self.file({"own-writer": [{**ENTRY, "minute": 0.01}]}))["own-writer"]
+        self.assertEqual(paid_by_the_minute[0][1].minute, Decimal("0.01"))
 
     def test_a_file_that_cannot_be_used_is_refused_at_start_with_what_is_wrong(self) -> None:
         bad: list[tuple[object, str]] = [

@@ -51,11 +51,26 @@ class FromTheModel(SimpleTestCase):
         stopped = message("input_audio_buffer.speech_stopped", item_id="u1", audio_end_ms=900)
         self.check(stopped, events.CallerSpeechStopped("u1"))
 
+    def transcription(self, tokens: int, of_audio: int, out: int, ms: int) -> events.Usage:
+        return events.Usage(
+            transcription_input_tokens=tokens,
+            transcription_audio_tokens=of_audio,
+            transcription_output_tokens=out,
+            transcription_ms=ms,
+        )
+
     def test_what_the_caller_said(self) -> None:
         kind = "conversation.item.input_audio_transcription"
-        usage = {"type": "tokens", "input_tokens": 9, "output_tokens": 3, "total_tokens": 12}
-        done = message(f"{kind}.completed", item_id="u1", content_index=0, transcript="Grüezi", usage=usage)
-        self.check(done, events.CallerTranscribed("u1", "Grüezi"))
+        tokens = {"type": "tokens", "input_tokens": 9, "output_tokens": 3, "total_tokens": 12}
+        details = {**tokens, "input_token_details": {"audio_tokens": 7, "text_tokens": 2}}
+        for usage, read in (
+            (None, events.Usage()),
+            (tokens, self.transcription(9, 9, 3, 900)),
+            (details, self.transcription(9, 7, 3, 700)),
+            ({"type": "duration", "seconds": 1.25}, self.transcription(0, 0, 0, 1250)),
+        ):
+            done = message(f"{kind}.completed", item_id="u1", content_index=0, transcript="Grüezi", usage=usage)
+            self.check(done, events.CallerTranscribed("u1", "Grüezi", read))
         error = {"type": "transcription_error", "code": "audio_unintelligible", "message": "?", "param": None}
         failed = message(f"{kind}.failed", item_id="u1", content_index=0, error=error)
         self.check(failed, events.CallerTranscriptFailed("u1", "audio_unintelligible"))
