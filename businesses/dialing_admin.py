@@ -1,4 +1,5 @@
-"""Admin of whom a business may call: its dial policy, on its own page, and the list of those it never calls again."""
+"""Admin of whom a business may call: its dial policy, on its own page, the list of those it never calls again, and
+those whom callers are put through to."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from django.urls import URLPattern, path, reverse
 
 from businesses import do_not_call, phone_numbers
 from businesses.local_time import date_and_minute
-from businesses.models import Business, DialPolicy, DoNotCall, DoNotCallSource
+from businesses.models import Business, DialPolicy, DoNotCall, DoNotCallSource, TransferTarget
 from businesses.tenancy import BusinessFilter, TenantAdmin
 
 if TYPE_CHECKING:
@@ -81,12 +82,14 @@ def home_country_of(business: Business) -> str:
     return policy.home_country
 
 
-class DoNotCallForm(AnyModelForm):
+class NumberForm(AnyModelForm):
+    """A number may be written as people of the business's home country write it; it is kept in E.164 form."""
+
     number = forms.CharField(max_length=phone_numbers.LONGEST)
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or self.cleaned_data
-        business, number = data.get("business"), data.get("number")
+        business, number = data.get("business") or getattr(self.instance, "business", None), data.get("number")
         if business is not None and number:
             data["number"] = phone_numbers.normalized(number, home_country_of(business))
             if not data["number"]:
@@ -107,7 +110,7 @@ class DoNotCallAdmin(TenantAdmin):
     """A number is added or taken off; what is known of how it came onto the list is not edited."""
 
     business_lookup = "business"
-    form = DoNotCallForm
+    form = NumberForm
     fields = ["business", "number", "note"]
     list_display = ["number", "business", "source", "note", "added"]
     list_filter = ["source", BusinessFilter]
@@ -176,3 +179,19 @@ class DoNotCallAdmin(TenantAdmin):
         known = f" {len(numbers) - added} were on the list already." if added < len(numbers) else ""
         self.log_change(request, business, f"Imported {added} numbers that are not to be called.")
         self.message_user(request, f"{added} numbers added.{known}", messages.SUCCESS)
+
+
+@admin.register(TransferTarget)
+class TransferTargetAdmin(TenantAdmin):
+    """Agents know a target by its name, from the next call on."""
+
+    business_lookup = "business"
+    form = NumberForm
+    fields = ["name", "business", "description", "number", "ring_seconds", "is_active"]
+    list_display = ["name", "business", "number", "description", "is_active"]
+    list_filter = [BusinessFilter, "is_active"]
+    list_select_related = ["business"]
+    search_fields = ["name", "number"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return ["business"] if obj else []  # calls that were put through name it

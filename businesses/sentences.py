@@ -15,6 +15,7 @@ PURPOSES = {
     "apology": "When something failed, before forwarding",
     "apology_goodbye": "When something failed, and nobody is there",
     "resumed": "After a lost connection",
+    "unreached": "When nobody took the call that was put through",
 }
 
 _SENTENCES = {
@@ -26,6 +27,7 @@ _SENTENCES = {
         "apology": "I am sorry, I am putting you through.",
         "apology_goodbye": "I am sorry, something is wrong on my side. Please call again later. Goodbye.",
         "resumed": "Sorry, we were cut off for a moment. Please go on.",
+        "unreached": "I am sorry, nobody could be reached. How else can I help you?",
     },
     "de": {
         "filler": "Einen Moment, bitte.",
@@ -36,6 +38,7 @@ _SENTENCES = {
         "apology_goodbye": "Es tut mir leid, bei mir stimmt etwas nicht. Bitte rufen Sie später noch einmal an. "
         "Auf Wiederhören.",
         "resumed": "Entschuldigung, wir waren kurz unterbrochen. Bitte sprechen Sie weiter.",
+        "unreached": "Es tut mir leid, ich konnte niemanden erreichen. Wie kann ich Ihnen sonst helfen?",
     },
     "es": {
         "filler": "Un momento, por favor.",
@@ -45,6 +48,7 @@ _SENTENCES = {
         "apology": "Lo siento, le paso con una persona.",
         "apology_goodbye": "Lo siento, algo falla por mi parte. Por favor, llame más tarde. Adiós.",
         "resumed": "Disculpe, se cortó un momento. Continúe, por favor.",
+        "unreached": "Lo siento, no he podido localizar a nadie. ¿En qué más puedo ayudarle?",
     },
     "fr": {
         "filler": "Un instant, s'il vous plaît.",
@@ -55,6 +59,7 @@ _SENTENCES = {
         "apology_goodbye": "Veuillez m'excuser, quelque chose ne va pas de mon côté. Veuillez rappeler plus tard. "
         "Au revoir.",
         "resumed": "Excusez-moi, nous avons été coupés un instant. Je vous en prie, continuez.",
+        "unreached": "Je suis désolé, personne n'a pu être joint. Comment puis-je vous aider autrement ?",
     },
 }
 KEYS = tuple(_SENTENCES["en"])

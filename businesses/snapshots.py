@@ -26,6 +26,16 @@ class HttpTool:
 
 
 @dataclass(frozen=True, slots=True)
+class TransferOption:
+    """Somebody whom the agent may put callers through to. The number stays with the rows."""
+
+    id: int
+    name: str
+    description: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
 class AgentSnapshot:
     """One published agent version with what it needs of its business; safe to cache for ever by version_id."""
 
@@ -49,3 +59,5 @@ class AgentSnapshot:
     protected_greeting_ms: int = 0  # of the greeting: what a caller who speaks up does not stop (a legal notice)
     can_forward: bool = False  # the business has a number for calls that the agent cannot take
     silence_seconds: int = 8  # of both sides, until the agent asks whether the caller is still there
+    # The one thing that is not the version's: as the business has them when a call begins (calls.doors).
+    transfer_options: tuple[TransferOption, ...] = ()

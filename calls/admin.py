@@ -28,10 +28,21 @@ from django.views.decorators.http import require_GET
 from businesses.admin import badge
 from businesses.local_time import date_and_minute, date_and_time
 from businesses.tenancy import AgentFilter, AnyModelAdmin, BusinessFilter, TenantAdmin
-from calls import conversation, dead_letters, figures, page_sections, recording_files, recording_pages, streams
+from calls import (
+    conversation,
+    dead_letters,
+    dial_policy,
+    figures,
+    legs,
+    page_sections,
+    recording_files,
+    recording_pages,
+    streams,
+)
 from calls.call_list import REACHABLE, NearPaginator, UntilFilter, older_calls
 from calls.models import (
     TERMINAL_STATUSES,
+    CallLeg,
     CallLog,
     CallMessage,
     CallStatus,
@@ -39,6 +50,7 @@ from calls.models import (
     DeadLetter,
     Direction,
     EndedReason,
+    LegState,
     Recording,
     RecordingState,
     RefusedFact,
@@ -72,6 +84,16 @@ _TOOL_BADGES = {
     ToolState.TIMED_OUT: "bad",
     ToolState.REFUSED: "warning",
     ToolState.ABANDONED: "warning",
+}
+_LEG_BADGES = {
+    LegState.COMPLETED: "good",
+    LegState.ACCEPTED: "live",
+    LegState.ANSWERED: "live",
+    LegState.RINGING: "live",
+    LegState.FAILED: "bad",
+    LegState.REFUSED: "warning",
+    LegState.NO_ANSWER: "warning",
+    LegState.BUSY: "warning",
 }
 
 _RECORDING_BADGES = {
@@ -492,7 +514,7 @@ def call_page(call: Any) -> dict[str, Any]:
     zone = call.business.zone
     told = {int(number): report["turns"] or 0 for number, report in call.streams.items()}
     rows = list(call.turns.order_by("turn_index"))
-    turns = list(conversation.read(rows, call.started_at, zone, told))
+    turns = list(conversation.read(rows, call.started_at, zone, told, _put_through(call)))
     is_over = call.status in TERMINAL_STATUSES
     last = streams.counts(turn.index for turn in turns).get(call.last_stream, 0)
     after = told.get(call.last_stream, 0) - last
@@ -514,6 +536,7 @@ def call_page(call: Any) -> dict[str, Any]:
         "facts": _facts(call, zone, len(turns)) + _figures(call, rows, told),
         "counted": figures.counted(call.counters),
         "tool_uses": [_tool_use(use, call.started_at, is_over) for use in call.tool_uses.order_by("started_at", "pk")],
+        "legs": [_leg(leg, call.started_at, is_over) for leg in call.legs.order_by("asked_at", "pk")],
         "messages_taken": [
             {"message": message, "number": phone_link(message.callback_number), "handled": handled(message)}
             for message in call.messages.select_related("business", "handled_by").order_by("taken_at", "pk")
@@ -540,9 +563,22 @@ def _facts(call: CallLog, zone: Any, turn_count: int) -> list[tuple[str, object]
         ("Duration", conversation.minutes(call.duration_seconds)),
         ("Turns", turns),
         *_recordings(call),
-        *([("Resumed", "once" if call.last_stream == 1 else f"{call.last_stream} times")] if call.last_stream else []),
+        *_resumed(call),
         ("Interruptions", call.interruptions),
     ]
+
+
+def _put_through(call: CallLog) -> set[int]:
+    """The streams that were closed for a transfer."""
+    return {
+        int(number) for number, report in call.streams.items() if report.get("ended_reason") == EndedReason.TRANSFERRED
+    }
+
+
+def _resumed(call: CallLog) -> list[tuple[str, object]]:
+    """How often the call went on after its stream was lost; a caller who came back from a transfer is no such case."""
+    times = call.last_stream - sum(number < call.last_stream for number in _put_through(call))
+    return [("Resumed", "once" if times == 1 else f"{times} times")] if times > 0 else []
 
 
 def _recordings(call: CallLog) -> list[tuple[str, object]]:
@@ -587,4 +623,20 @@ def _tool_use(use: ToolUse, call_started_at: datetime | None, is_over: bool) -> 
         else badge(use.get_state_display(), _TOOL_BADGES.get(ToolState(use.state), "live")),
         "offset": conversation.offset(use.started_at, call_started_at),
         "took": figures.seconds(max(took, 0)) if took is not None else "",
+    }
+
+
+def _leg(leg: CallLeg, call_started_at: datetime | None, is_over: bool) -> dict[str, Any]:
+    """What the page shows of somebody who was called for the caller. One that has no end by now will have none."""
+    state = LegState(leg.state)
+    lost = legs.RANKS[state] < legs.RANKS["no-answer"] and is_over
+    return {
+        "leg": leg,
+        "state": badge("Its end is not known", "warning")
+        if lost
+        else badge(leg.get_state_display(), _LEG_BADGES.get(state, "")),
+        "why": legs.REASONS.get(leg.reason) or dial_policy.SENTENCES.get(leg.reason, leg.reason),
+        "offset": conversation.offset(leg.asked_at, call_started_at),
+        "talked": conversation.minutes(leg.duration_seconds) if leg.duration_seconds else "",
+        "number": phone_link(leg.number),
     }

@@ -15,9 +15,11 @@ from redis.exceptions import RedisError
 
 from businesses.models import AgentVersion, Business, PhoneNumber, RecordingMode, WhenBusy, WhenClosed
 from businesses.snapshots import AgentSnapshot
-from calls import live_calls
+from calls import live_calls, transfers
+from calls.live_calls import AskedTransfer
 from calls.models import TERMINAL_STATUSES, CallLog, EndedReason
 from calls.threads import BoundedPool, PoolBusy
+from calls.transfers import LegToDial
 
 Result = TypeVar("Result")
 
@@ -77,6 +79,24 @@ def ending_told(call_sid: str, stream_number: int, seconds: float) -> str:
         return _cache_pool.run(lambda: live_calls.shared_ending(call_sid, stream_number), seconds)
     except (RedisError, OSError, PoolBusy):  # TimeoutError is an OSError
         return ""
+
+
+def transfer_told(call_sid: str, seconds: float) -> AskedTransfer | None:
+    """Whom the call is to be put through to, if the process that had it could tell the others."""
+    try:
+        return _cache_pool.run(lambda: live_calls.shared_transfer(call_sid), seconds)
+    except (RedisError, OSError, PoolBusy):  # TimeoutError is an OSError
+        return None
+
+
+def leg_to_dial(call_sid: str, numbers: list[str], asked: AskedTransfer | None, seconds: float) -> LegToDial | None:
+    """None: nobody knows of a transfer. Raise LookupFailed."""
+
+    def look_up() -> LegToDial | None:
+        business_id = _business_of(call_sid, numbers)
+        return None if business_id is None else transfers.to_dial(call_sid, business_id, asked, timezone.now())
+
+    return _within(seconds, look_up)
 
 
 def business_of(call_sid: str, numbers: list[str], seconds: float) -> int | None:
@@ -148,6 +168,7 @@ def _row_of(call_sid: str) -> tuple[str, str]:
 def _live_calls(business: Business) -> frozenset[str]:
     """The calls that an agent of the business has. Callers on hold, or put through to a person, have none."""
     calls = CallLog.objects.live().filter(business=business, agent_version__isnull=False)
+    calls = calls.exclude(ended_reason=EndedReason.TRANSFERRED)
     return frozenset(calls.order_by().values_list("call_sid", flat=True))
 
 

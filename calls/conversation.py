@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Protocol
@@ -36,6 +36,7 @@ class TurnView:
     number: int  # as people count: on over all streams of the call
     is_first_of_stream: bool
     resumes: bool  # it begins a further stream of the call
+    came_back: bool  # ... because nobody was reached to whom the caller was to be put through
     missing_before: int  # turns that should stand before this one and are not here
     clock: str  # time of day in the business's zone, or empty
     offset: str  # since the start of the call, m:ss, or empty
@@ -53,10 +54,15 @@ class TurnView:
 
 
 def read(
-    turns: Iterable[Turn], started_at: datetime | None, zone: tzinfo, told: Mapping[int, int] | None = None
+    turns: Iterable[Turn],
+    started_at: datetime | None,
+    zone: tzinfo,
+    told: Mapping[int, int] | None = None,
+    put_through: Collection[int] = (),
 ) -> Iterator[TurnView]:
     """Yield a view of each turn, in the order of their indices. Times are shown in `zone`; offsets count from
-    `started_at`. `told`: how many turns each stream of the call said it had, as far as it did."""
+    `started_at`. `told`: how many turns each stream of the call said it had, as far as it did; `put_through`: those
+    that were closed for a transfer."""
     told = told or {}
     stream = expected = before = 0
     for turn in turns:
@@ -72,6 +78,7 @@ def read(
             number=before + place,
             is_first_of_stream=place == 0,
             resumes=resumes,
+            came_back=resumes and here - 1 in put_through,
             missing_before=missing + max(place - expected, 0),
             clock=time_of_day(turn.started_at, zone),
             offset=offset(turn.started_at, started_at),

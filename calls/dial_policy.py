@@ -43,6 +43,8 @@ SENTENCES = {
     "hourly_cap": "We have placed as many calls as we may in an hour. Please try again later.",
     "daily_cap": "We have placed as many calls as we may in a day. Please try again tomorrow.",
     "attempts": "We have tried this number often enough for now.",
+    "per_call": "Nobody could be reached so far, and I cannot try again in this call.",
+    "no_target": "Callers are not put through there any more.",
     "calling_hours": "It is not a good time of day to call there.",
 }
 

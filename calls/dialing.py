@@ -6,11 +6,16 @@ import functools
 from datetime import datetime, timedelta
 from importlib import resources
 
+from django.db.models import Q
+
 from businesses import phone_numbers
 from businesses.models import Business, DialPolicy, DoNotCall, PhoneNumber
 from calls import dial_policy
 from calls.dial_policy import Dialled, DialRules, Verdict
-from calls.models import CallLeg, CallLog, Direction
+from calls.models import CallLeg, CallLog, Direction, LegState
+
+# Legs that the dial policy refused; a colleague who declines has answered before.
+NEVER_DIALLED = Q(state=LegState.REFUSED, answered_at=None)
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
@@ -31,15 +36,23 @@ def rules_of(business_id: int) -> DialRules:
     )
 
 
-def check(business_id: int, text: str, now: datetime, *, to_colleague: bool = False) -> Verdict:
+def check(
+    business_id: int,
+    text: str,
+    now: datetime,
+    *,
+    to_colleague: bool = False,
+    besides: tuple[str, str] | None = None,
+) -> Verdict:
     """Whether the business may dial `text` at `now`. `to_colleague`: a transfer target of its own choice, who is no
-    customer: neither the do-not-call list nor the attempts for one number count.
+    customer: neither the do-not-call list nor the attempts for one number count. `besides`: CallSid and key of the
+    leg that this is about, where it has its row already.
 
     Whoever then dials leaves a CallLeg or an outbound CallLog, over which the caps are counted.
     """
     rules = rules_of(business_id)
     number = phone_numbers.normalized(text, rules.home_country)
-    dialled = dialled_since(business_id, "" if to_colleague else number, now)
+    dialled = dialled_since(business_id, "" if to_colleague else number, now, besides)
     unwanted = DoNotCall.objects.filter(business_id=business_id, number=number)
     return dial_policy.check(
         text,
@@ -55,9 +68,11 @@ def own_numbers() -> frozenset[str]:
     return frozenset(PhoneNumber.objects.values_list("number", flat=True))
 
 
-def dialled_since(business_id: int, number: str, now: datetime) -> Dialled:
+def dialled_since(business_id: int, number: str, now: datetime, besides: tuple[str, str] | None = None) -> Dialled:
     """What the business dialled in the last hour and the last 24, and how often `number` of that."""
-    legs = CallLeg.objects.filter(business_id=business_id, asked_at__gt=now - DAY)
+    legs = CallLeg.objects.filter(business_id=business_id, asked_at__gt=now - DAY).exclude(NEVER_DIALLED)
+    if besides is not None:
+        legs = legs.exclude(call__call_sid=besides[0], key=besides[1])
     calls = CallLog.objects.filter(
         business_id=business_id, direction=Direction.OUTBOUND, created_at__gt=now - DAY
     ).order_by()

@@ -2,7 +2,7 @@
 
 The audio loop never waits for a row. `admit` (and `recall`, for a resumed call) is awaited once, at the handshake, in
 threads of its own: sync_to_async would share one thread with every page and every other call of the process.
-`tell_ending` is awaited when the agent has ended a call, before its socket closes.
+`tell_ending` is awaited when the agent has ended a call, before its socket closes, `may_put_through` by a tool.
 """
 
 from __future__ import annotations
@@ -12,17 +12,20 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from django.conf import settings
 from django.core.cache import cache
 from django.db import DatabaseError, InterfaceError
+from django.utils import timezone
 from redis.exceptions import RedisError
 
 from businesses.models import AgentVersion
-from businesses.snapshots import AgentSnapshot
-from calls import history, live_calls
+from businesses.snapshots import AgentSnapshot, TransferOption
+from calls import history, live_calls, transfers
+from calls.dial_policy import Verdict
 from calls.history import PastTurn
 from calls.stream_tickets import LIFETIME_SECONDS, Ticket
 from calls.threads import BoundedPool, PoolBusy
@@ -33,6 +36,8 @@ AGENT_DEADLINE_SECONDS = 2.0
 CLAIM_DEADLINE_SECONDS = 0.5
 RECALL_DEADLINE_SECONDS = 1.0  # a caller who was cut off hears nothing meanwhile
 TELL_DEADLINE_SECONDS = 0.3
+TRANSFER_DEADLINE_SECONDS = 2.0
+_PUTS_THROUGH = "transfer_call"  # the tool of that name
 _MAX_AGENTS = 500  # each with up to 200 kB of sentences in its own voice
 
 Result = TypeVar("Result")
@@ -42,6 +47,7 @@ _claims = BoundedPool("claim-ticket", threads=4)
 _loads = BoundedPool("load-agent", threads=4)
 _reads = BoundedPool("read-journal", threads=2)
 _tells = BoundedPool("tell-ending", threads=4)
+_transfers = BoundedPool("ask-transfer", threads=2)
 _agents: dict[int, AgentSnapshot] = {}
 
 
@@ -51,6 +57,10 @@ class NotAdmitted(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class RowsAway(Exception):
+    """The database did not answer in time."""
 
 
 class UsedTickets:
@@ -83,7 +93,23 @@ async def admit(ticket: Ticket) -> AgentSnapshot:
         agent = await _load(ticket.agent_version_id)
     if agent.business_id != ticket.business_id:
         raise NotAdmitted("no_agent")
+    if _PUTS_THROUGH in agent.tools:
+        return replace(agent, transfer_options=await _transfer_options(ticket))
     return agent
+
+
+async def may_put_through(call_sid: str, business_id: int, target_id: int) -> Verdict:
+    """What the dial policy says of putting this call through to the target. Raise RowsAway."""
+    try:
+        return await _within(
+            _transfers,
+            lambda: transfers.verdict(call_sid, business_id, target_id, timezone.now()),
+            TRANSFER_DEADLINE_SECONDS,
+        )
+    except (DatabaseError, InterfaceError, OSError, PoolBusy) as error:  # TimeoutError is an OSError
+        name = type(error).__name__
+    logger.warning("no word on a transfer: the database is away", extra={"call_sid": call_sid, "error": name})
+    raise RowsAway
 
 
 async def recall(ticket: Ticket) -> list[PastTurn]:
@@ -155,6 +181,16 @@ async def _load(version_id: int) -> AgentSnapshot:
         raise NotAdmitted("database_away") from error
     remember(agent)
     return agent
+
+
+async def _transfer_options(ticket: Ticket) -> tuple[TransferOption, ...]:
+    """None while the database is away: an agent that cannot put anybody through is better than none."""
+    try:
+        return await _within(_loads, lambda: transfers.options(ticket.business_id), AGENT_DEADLINE_SECONDS)
+    except (DatabaseError, InterfaceError, OSError, PoolBusy) as error:
+        extra = {"call_sid": ticket.call_sid, "error": type(error).__name__}
+        logger.warning("an agent does not know whom it may put callers through to", extra=extra)
+        return ()
 
 
 def _snapshot(version_id: int) -> AgentSnapshot:

@@ -16,7 +16,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from calls import costs, streams, tool_uses
-from calls.models import CallStatus, Direction, EndedReason, EndSource, RecordingState, ToolState
+from calls.legs import Leg
+from calls.models import (
+    CallStatus,
+    Direction,
+    EndedReason,
+    EndSource,
+    LegKind,
+    LegState,
+    RecordingState,
+    ToolState,
+)
 from calls.tool_uses import ToolUse
 from calls.transcripts import render
 
@@ -120,7 +130,7 @@ def index(name: str, value: object) -> int:
 
 
 def stream_number(value: object) -> int:
-    """Which stream of its call: 0 is the first. A call is resumed twice at most; nine leaves room for another rule."""
+    """Which stream of its call: 0 is the first. Five are the most (calls.streams); nine leaves room for more."""
     number = index("stream_number", value)
     if number > 9:
         raise BadFact("stream_number is more than a call can have")
@@ -222,6 +232,29 @@ def tool_use(fields: Mapping[str, Any]) -> ToolUse:
         state=tool_state(fields.get("state", ToolState.STARTED)).value,
         started_at=moment("started_at", fields.get("started_at", "")),
         ended_at=moment("ended_at", fields.get("ended_at", "")),
+    )
+
+
+def leg(fields: Mapping[str, Any]) -> Leg:
+    """A leg out of the arguments of save_leg; other keys are passed over."""
+    state, kind = fields.get("state"), fields.get("kind", "")
+    if state not in LegState.values:
+        raise BadFact("state is not one that a leg can have")
+    if kind and kind not in LegKind.values:
+        raise BadFact("kind is not one that a leg can have")
+    return Leg(
+        key=key("key", fields.get("key")),
+        kind=str(kind),
+        target_name=short(fields.get("target_name", ""), 60),
+        number=short(fields.get("number", ""), 16),
+        leg_sid=short(fields.get("leg_sid", ""), 64),
+        state=str(state),
+        reason=short(fields.get("reason", ""), 40),
+        briefing=text(fields.get("briefing", "")),
+        asked_at=moment("asked_at", fields.get("asked_at", "")),
+        answered_at=moment("answered_at", fields.get("answered_at", "")),
+        ended_at=moment("ended_at", fields.get("ended_at", "")),
+        duration_seconds=measured("duration_seconds", fields.get("duration_seconds")),
     )
 
 

@@ -10,6 +10,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from django.core.cache import cache
 
@@ -17,10 +18,22 @@ logger = logging.getLogger(__name__)
 
 _REMEMBERED_ENDS = 1000
 _SHARED_SECONDS = 600
+TRANSFERRED = "transferred"  # calls.models.EndedReason
 
 _lock = threading.Lock()
 _callbacks: dict[str, Callable[[], None]] = {}
 _ended: OrderedDict[tuple[str, int], str] = OrderedDict()  # by CallSid and stream
+
+
+@dataclass(frozen=True, slots=True)
+class AskedTransfer:
+    """Whom a call is to be put through to once its stream is closed; `key` is that of its leg."""
+
+    key: str
+    target_id: int
+
+
+_transfers: OrderedDict[str, AskedTransfer] = OrderedDict()  # by CallSid, the latest
 
 
 def register(call_sid: str, callback: Callable[[], None]) -> None:
@@ -70,13 +83,41 @@ def ended_reason(call_sid: str, stream_number: int = 0) -> str:
 
 def share_ending(call_sid: str, stream_number: int) -> None:
     """Tell every web process how this stream ended, as far as this one knows. Blocks; raise RedisError, OSError."""
-    if reason := ended_reason(call_sid, stream_number):
+    reason, asked = ended_reason(call_sid, stream_number), transfer(call_sid)
+    if reason == TRANSFERRED and asked is not None:
+        cache.set(_transfer_key(call_sid), f"{asked.target_id}:{asked.key}", timeout=_SHARED_SECONDS)
+    if reason:
         cache.set(_ending_key(call_sid, stream_number), reason, timeout=_SHARED_SECONDS)
 
 
 def shared_ending(call_sid: str, stream_number: int) -> str:
     """How this stream ended, as another process told; empty when none did. Blocks; raise RedisError, OSError."""
     return str(cache.get(_ending_key(call_sid, stream_number), ""))
+
+
+def note_transfer(call_sid: str, asked: AskedTransfer) -> None:
+    """Remember whom the call is to be put through to, should its stream end for that."""
+    with _lock:
+        _transfers[call_sid] = asked
+        _transfers.move_to_end(call_sid)
+        while len(_transfers) > _REMEMBERED_ENDS:
+            _transfers.popitem(last=False)
+
+
+def transfer(call_sid: str) -> AskedTransfer | None:
+    """Whom it is to be put through to, as far as this process knows."""
+    with _lock:
+        return _transfers.get(call_sid)
+
+
+def shared_transfer(call_sid: str) -> AskedTransfer | None:
+    """The same, as another process told. Blocks; raise RedisError, OSError."""
+    target_id, _, key = str(cache.get(_transfer_key(call_sid), "")).partition(":")
+    return AskedTransfer(key, int(target_id)) if target_id.isdigit() else None
+
+
+def _transfer_key(call_sid: str) -> str:
+    return f"transfer:{call_sid}"
 
 
 def _ending_key(call_sid: str, stream_number: int) -> str:

@@ -11,8 +11,8 @@ from datetime import datetime
 from django.conf import settings
 from django.utils import timezone
 
-from calls import costs, streams
-from calls.models import TERMINAL_STATUSES, CallLog, CallStatus, EndSource
+from calls import costs, legs, streams
+from calls.models import TERMINAL_STATUSES, CallLog, CallStatus, EndedReason, EndSource, LegState
 from calls.transcripts import render
 
 _RANK = {CallStatus.QUEUED: 0, CallStatus.INITIATED: 1, CallStatus.RINGING: 2, CallStatus.IN_PROGRESS: 3}
@@ -135,6 +135,8 @@ def _take_from_streams(call: CallLog) -> None:
     reports = [call.streams[number] for number in sorted(call.streams, key=int)]
     last = streams.reported(call.streams, call.last_stream)
     call.ended_reason = call.taken_away or (last["ended_reason"] if last is not None else "")
+    if call.ended_reason == EndedReason.TRANSFERRED:
+        call.ended_reason = _put_through(call)
     counts = [report["turns"] for report in reports]
     all_told = len(reports) == call.last_stream + 1 and None not in counts
     call.expected_turns = sum(counts) if all_told else None
@@ -145,3 +147,12 @@ def _take_from_streams(call: CallLog) -> None:
         call.duration_seconds = sum(report["seconds"] for report in reports)
     if last is not None:
         call.owner_boot_id = ""  # nobody carries it any more, until there is another stream: the reaper may look at it
+
+
+def _put_through(call: CallLog) -> EndedReason:
+    """How a call ended whose last stream was closed to put the caller through, as far as its last leg tells. One that
+    reached nobody, while the caller was there, is followed by another stream, which tells the end."""
+    state = call.legs.order_by("-asked_at", "-pk").values_list("state", flat=True).first()
+    if state == LegState.CANCELED:
+        return EndedReason.CALLER_HUNG_UP
+    return EndedReason.NEVER_CONNECTED if state in legs.UNREACHED else EndedReason.TRANSFERRED

@@ -1,4 +1,5 @@
-"""What belongs to a call in rows of its own: turns, tools used, messages, recordings. Each once, however often told.
+"""What belongs to a call in rows of its own: turns, tools used, messages, legs, recordings. Each once, however often
+told.
 
 For calls.services, which holds the call's row locked meanwhile.
 """
@@ -9,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
 
-from calls import facts, recordings, tool_uses
-from calls.models import CallLog, CallMessage, ConversationTurn, Recording, RecordingState, ToolUse
+from calls import facts, legs, recordings, tool_uses
+from calls.models import CallLeg, CallLog, CallMessage, ConversationTurn, Recording, RecordingState, ToolUse
 
+_LEG = [field.name for field in fields(legs.Leg)]
 _TOOL_USE = [field.name for field in fields(tool_uses.ToolUse)]
 
 
@@ -52,6 +54,17 @@ def put_messages(call: CallLog, messages: Sequence[facts.Message]) -> None:
         for message in messages
         if message.key not in known
     )
+
+
+def put_leg(call: CallLog, leg: legs.Leg) -> None:
+    """Store it, merged with what is known of it."""
+    stored = call.legs.filter(key=leg.key).values(*_LEG).first()
+    if stored is None:
+        CallLeg.objects.create(call=call, business_id=call.business_id, **asdict(leg))
+        return
+    old = legs.Leg(**stored)
+    if (whole := legs.merged(old, leg)) != old:
+        call.legs.filter(key=leg.key).update(**asdict(whole))
 
 
 def put_recording(

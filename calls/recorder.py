@@ -30,6 +30,7 @@ from django.db import Error as DatabaseUnwell
 
 from calls.backlog import Backlog
 from calls.journal import Journal, get_journal, kinds
+from calls.legs import RANKS
 from calls.publishing import Breaker, BrokerUnwell, Publisher
 from calls.threads import BoundedPool, PoolBusy
 
@@ -232,6 +233,44 @@ class Recorder:
             consent=consent,
         )
 
+    def save_leg(
+        self,
+        *,
+        call_sid: str,
+        business_id: int,
+        key: str,
+        state: str,
+        kind: str = "",
+        target_name: str = "",
+        number: str = "",
+        leg_sid: str = "",
+        reason: str = "",
+        briefing: str = "",
+        asked_at: str = "",
+        answered_at: str = "",
+        ended_at: str = "",
+        duration_seconds: int | None = None,
+    ) -> None:
+        """Whoever tells of an answer, or an end, without a time means now."""
+        has_answered, has_ended = state in ("answered", "accepted"), RANKS[state] >= RANKS["canceled"]
+        self._accept(
+            "save_leg",
+            call_sid=call_sid,
+            business_id=business_id,
+            key=key,
+            state=state,
+            kind=kind,
+            target_name=target_name,
+            number=number,
+            leg_sid=leg_sid,
+            reason=reason,
+            briefing=briefing,
+            asked_at=asked_at,
+            answered_at=answered_at or (_now() if has_answered else ""),
+            ended_at=ended_at or (_now() if has_ended else ""),
+            duration_seconds=duration_seconds,
+        )
+
     def finalize_call_log(
         self,
         *,
@@ -319,7 +358,7 @@ class Recorder:
             logger.error("facts of calls were not stored at the end of the process", extra={"facts": left})
         return left == 0 or on_disk
 
-    def _accept(self, kind: str, **arguments: Any) -> None:
+    def _accept(self, kind: str, /, **arguments: Any) -> None:
         fact = Fact(kind, arguments, self._journal is not None and self._journal.append(kind, arguments))
         with self._changed:
             # Turns leave room for the facts that nothing else would repair: these have as much again.

@@ -11,8 +11,9 @@ False. The merge rules, fact by fact, are those of reliability 3.1:
   was the reaper's guess: any true one replaces that, with its times, and a guess never replaces anything;
 - how the call ended is whatever its own end says; until that has come, what the reaper says;
 - the carrier's duration counts more than ours;
-- a turn is replaced by a higher revision only, the use of a tool and a recording by a further state only, a message by
-  nothing;
+- a turn is replaced by a higher revision only, the use of a tool, a leg and a recording by a further state only, a
+  message by nothing;
+- a call that ended to be put through, and reached nobody, ended as its last leg tells;
 - what is counted of a call, tokens and cost are added up over what its streams told;
 - the transcript of a finished call is always its turns rendered, so that the two cannot differ.
 
@@ -169,6 +170,37 @@ def save_message(
             parts.put_messages(call, [message])
 
     return _applied("save_message", arguments, apply)
+
+
+def save_leg(
+    call_sid: str,
+    business_id: int,
+    key: str,
+    state: str,
+    *,
+    kind: str = "",
+    target_name: str = "",
+    number: str = "",
+    leg_sid: str = "",
+    reason: str = "",
+    briefing: str = "",
+    asked_at: str = "",
+    answered_at: str = "",
+    ended_at: str = "",
+    duration_seconds: int | None = None,
+) -> bool:
+    """Somebody else is called for the caller (calls.models.LegState), or was refused to be. Each fact says what its
+    side knows of it. `key` tells it from others of the call: the tool_call_id of the tool that asked for it."""
+    arguments = dict(locals())
+
+    def apply() -> None:
+        leg = facts.leg(arguments)
+        with _locked_call(call_sid, business_id) as call:
+            merging.started(call, leg.asked_at)
+            parts.put_leg(call, leg)
+            merging.settle(call)
+
+    return _applied("save_leg", arguments, apply)
 
 
 def save_recording(

@@ -42,6 +42,7 @@ class Ticket:
     expires_at: int
     stream_number: int = 0
     is_outbound: bool = False
+    came_back: bool = False  # from somebody who was not reached
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ def issue(
     to_number: str,
     direction: str,
     stream_number: int = 0,
+    came_back: bool = False,
     now: float | None = None,
 ) -> tuple[str, str]:
     """Return (ticket, token) for one stream of this call, good for LIFETIME_SECONDS from `now` (seconds since 1970)."""
@@ -75,7 +77,8 @@ def issue(
     direction = "outbound" if is_outbound else direction
     named = [call_sid, business_id, agent_version_id, jti, expires_at, stream_number]
     # Only where it is needed: a process of the release before knows tickets of six fields.
-    ticket = _ticket_signer().sign_object([*named, True] if is_outbound else named)
+    more = [is_outbound, True] if came_back else [True] if is_outbound else []
+    ticket = _ticket_signer().sign_object([*named, *more])
 
     def token_with(from_number: str, to_number: str) -> str:
         fields = [jti, expires_at, call_sid, account_sid, business_id, from_number, to_number, direction]
@@ -92,7 +95,7 @@ def issue(
 def read_ticket(ticket: str, call_sid: str, *, now: float | None = None) -> Ticket:
     """Check the ticket out of the address of `call_sid`'s stream. Raise TicketRefused."""
     shape = (str, int, int, str, int, int)
-    fields = _unsign(_ticket_signer(), ticket, shape, (*shape, bool))
+    fields = _unsign(_ticket_signer(), ticket, shape, (*shape, bool), (*shape, bool, bool))
     read = Ticket(*fields)
     if read.call_sid != call_sid:
         raise TicketRefused("other_call")

@@ -14,6 +14,7 @@ from typing import Any
 TURNS_PER_STREAM = 10_000  # a stream lasts an hour at most: there is room for three turns in every second
 MAX_COUNTERS = 64
 MAX_RESUMPTIONS = 2  # then a person, or a sentence: whatever breaks the stream will break it again
+MAX_TRANSFERS = 3  # of one call: so often it comes back to the agent from somebody who was not reached
 
 
 def first_index(stream_number: int) -> int:

@@ -297,6 +297,47 @@ def save_recording(
     )
 
 
+@_task("calls.tasks.save_leg", queue="high")
+def save_leg(
+    call_sid: str,
+    business_id: int,
+    key: str,
+    state: str,
+    *,
+    kind: str = "",
+    target_name: str = "",
+    number: str = "",
+    leg_sid: str = "",
+    reason: str = "",
+    briefing: str = "",
+    asked_at: str = "",
+    answered_at: str = "",
+    ended_at: str = "",
+    duration_seconds: int | None = None,
+) -> str:
+    """On `high`: the carrier asks for what is in it while the caller waits."""
+    return _store(
+        call_sid,
+        lambda: services.save_leg(
+            call_sid=call_sid,
+            business_id=business_id,
+            key=key,
+            state=state,
+            kind=kind,
+            target_name=target_name,
+            number=number,
+            leg_sid=leg_sid,
+            reason=reason,
+            briefing=briefing,
+            asked_at=asked_at,
+            answered_at=answered_at,
+            ended_at=ended_at,
+            duration_seconds=duration_seconds,
+        ),
+        "leg",
+    )
+
+
 @_task("calls.tasks.finalize_call_log", queue="high")
 def finalize_call_log(
     call_sid: str,

@@ -2,12 +2,14 @@
 
 from django.urls import path
 
-from calls import recording_views, views
+from calls import recording_views, transfer_views, views
 
 urlpatterns = [
     path("voice/", views.voice, name="twilio-voice"),
     path("consent/", views.consent, name="twilio-consent"),
     path("stream-ended/", views.stream_ended, name="twilio-stream-ended"),
     path("status/", views.status, name="twilio-status"),
+    path("transfer-ended/", transfer_views.transfer_ended, name="twilio-transfer-ended"),
+    path("leg-status/", transfer_views.leg_status, name="twilio-leg-status"),
     path("recording/", recording_views.recording, name="twilio-recording"),
 ]

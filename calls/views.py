@@ -7,7 +7,6 @@ comes first: whatever is not Twilio's gets 403 and leaves no row.
 from __future__ import annotations
 
 import logging
-import re
 import time
 from email.utils import parsedate_to_datetime
 
@@ -15,8 +14,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from businesses.models import RecordingMode, WhenBusy
-from businesses.snapshots import AgentSnapshot
-from calls import admission, answering, consents, doors, live_calls, model_health, recorder, stream_tickets, streams
+from calls import admission, answering, consents, doors, live_calls, model_health, recorder, resuming
 from calls.answering import Aftermath, Answer, LookupFailed
 from calls.carriers import twilio
 from calls.models import TERMINAL_STATUSES, CallStatus, EndedReason
@@ -27,20 +25,13 @@ logger = logging.getLogger(__name__)
 
 # Twilio waits 15 s and drops the call then. After a stream has ended the caller hears silence while this is awaited.
 ANSWER_DEADLINE_SECONDS = 2.0
-AFTERMATH_DEADLINE_SECONDS = 0.5
 ENDING_DEADLINE_SECONDS = 0.3
 
-# A caller on hold asks again after each pause: about a minute in all.
-HOLD_SECONDS, MAX_HOLDS = 10, 6
-# While this process drains: until the balancer has noticed, or the next process has started.
-MOVE_SECONDS, MAX_MOVES = 2, 5
-_HELD = re.compile(r"[1-9]", re.ASCII)
+HOLD_SECONDS = 10
 
 _ENDED_NORMALLY = frozenset(
     {EndedReason.CALLER_HUNG_UP, EndedReason.AGENT_ENDED, EndedReason.CALLER_SILENT, EndedReason.MAX_DURATION}
 )
-# Not the model's failure: it would fail the next stream as well. Nobody has heard of a killed process's: "".
-_RESUMABLE = frozenset({"", EndedReason.STREAM_LOST, EndedReason.NEVER_CONNECTED, EndedReason.SERVER_STOPPED})
 
 
 @from_carrier
@@ -80,7 +71,7 @@ def answer_call(request: HttpRequest, call_sid: str, consent: str = "") -> HttpR
         _record_ringing(request, call_sid, agent.business_id, agent.version_id)
         return consents.ask(answer.language)
     recorded = consents.recorded(agent.business_id, answer.recording, consent, answer.language)
-    ticket, token = _ticket(request, call_sid, agent, 0)
+    ticket, token = resuming.ticket_for(request, call_sid, agent, 0)
     consent = recorded.consent if recorded is not None else consent
     _record_ringing(request, call_sid, agent.business_id, agent.version_id, consent)
     return twiml(twilio.answer_with_stream(call_sid=call_sid, ticket=ticket, token=token, recorded=recorded))
@@ -130,15 +121,15 @@ def _no_room(request: HttpRequest, call_sid: str, answer: Answer, refusal: str) 
     its last status comes from the carrier, when the caller has been put through or has heard the sentence.
     """
     assert answer.agent is not None
-    business_id, held = answer.agent.business_id, _times_held(request)
+    business_id, held = answer.agent.business_id, resuming.times_held(request)
     if held == 0:
         _record_ringing(request, call_sid, business_id, None)
     come_again = f"{settings.PUBLIC_URL}{request.path}?{consents.kept(request)}held={held + 1}"
     outcome, document = WhenBusy.TELL, ""
-    if refusal == admission.DRAINING and held < MAX_MOVES:
+    if refusal == admission.DRAINING and held < resuming.MAX_MOVES:
         outcome = WhenBusy.HOLD
-        document = twilio.hold_and_come_again(come_again, MOVE_SECONDS)
-    elif answer.when_busy == WhenBusy.HOLD and held < MAX_HOLDS and refusal != EndedReason.TURNED_AWAY:
+        document = twilio.hold_and_come_again(come_again, resuming.MOVE_SECONDS)
+    elif answer.when_busy == WhenBusy.HOLD and held < resuming.MAX_HOLDS and refusal != EndedReason.TURNED_AWAY:
         outcome = WhenBusy.HOLD
         text = phrase("hold", answer.language)
         document = twilio.hold_and_come_again(come_again, HOLD_SECONDS, text, answer.language)
@@ -189,16 +180,6 @@ def _record_unanswered(call_sid: str, business_id: int, reason: EndedReason) -> 
     )
 
 
-def _times_held(request: HttpRequest) -> int:
-    """How often this caller was asked to hold. Anything but our own numbers counts as often enough."""
-    values = request.GET.getlist("held")
-    if not values:
-        return 0
-    if len(values) == 1 and _HELD.fullmatch(values[0]) and int(values[0]) <= MAX_HOLDS:
-        return int(values[0])
-    return MAX_HOLDS
-
-
 @from_carrier
 def stream_ended(request: HttpRequest, call_sid: str) -> HttpResponse:
     """A media stream is over and the caller may still be there: what now?
@@ -209,106 +190,29 @@ def stream_ended(request: HttpRequest, call_sid: str) -> HttpResponse:
     """
     reached = request.POST.get("CallStatus", "")
     if reached in TERMINAL_STATUSES:
-        _record_end(request, call_sid, reached)
+        resuming.record_end(request, call_sid, reached)
         return twiml(twilio.hang_up())
-    number, held = _streamnumber_of(request), _times_held(request)
+    stand = resuming.stand_of(request)
+    number, held = stand.number, stand.held
     reason = live_calls.ended_reason(call_sid, number) or answering.ending_told(
         call_sid, number, ENDING_DEADLINE_SECONDS
     )
     if reason in _ENDED_NORMALLY:
         return twiml(twilio.hang_up())
     try:
-        aftermath = answering.aftermath(call_sid, request.POST.get("To", ""), AFTERMATH_DEADLINE_SECONDS)
+        aftermath = answering.aftermath(call_sid, request.POST.get("To", ""), resuming.DEADLINE_SECONDS)
     except LookupFailed as error:
         logger.error("aftermath of a call unknown", extra={"call_sid": call_sid, "error": str(error), "held": held})
-        if held < MAX_MOVES:  # the database may be back in a moment, and knows who this caller was talking to
-            return _come_again(request, number, held)
+        if held < resuming.MAX_MOVES:  # the database may be back in a moment, and knows who this caller was talking to
+            return resuming.come_again(request)
         aftermath = Aftermath()
     reason = reason or aftermath.ended_reason
     if reason in _ENDED_NORMALLY or (aftermath.is_over and not reason):
         return twiml(twilio.hang_up())
-    resumed = _resumed(request, call_sid, reason, aftermath)
-    return resumed or _handed_to_a_person(request, call_sid, reason, aftermath)
-
-
-def _resumed(request: HttpRequest, call_sid: str, reason: str, aftermath: Aftermath) -> HttpResponse | None:
-    """The way to a new stream of the call; None when there is none, or it would be of no use."""
-    number, held, agent = _streamnumber_of(request), _times_held(request), aftermath.agent
-    if agent is None or aftermath.is_over or not _may_resume(reason, number):
-        return None
-    # A call in progress has its line already: it is only asked whether this process can carry it.
-    refusal = admission.admit(call_sid, agent.business_id, time.monotonic())
-    if not refusal:
-        return _resume(request, call_sid, agent, number + 1)
-    logger.warning("no room for a call", extra={"call_sid": call_sid, "reason": refusal, "held": held})
-    return _come_again(request, number, held) if held < MAX_MOVES else None
-
-
-def _handed_to_a_person(request: HttpRequest, call_sid: str, reason: str, aftermath: Aftermath) -> HttpResponse:
-    number = aftermath.forwarding_number
-    extra = {"call_sid": call_sid, "reason": reason or "unknown", "forwarded": bool(number)}
-    logger.warning("caller was cut off", extra=extra)
-    if number:
-        return twiml(twilio.forward_to(number))
-    _record_end(request, call_sid, CallStatus.COMPLETED.value)  # we hang up: no callback is needed to know it
-    return twiml(twilio.say_and_hang_up(phrase("cut_off", aftermath.language), aftermath.language))
-
-
-def _record_end(request: HttpRequest, call_sid: str, reached: str) -> None:
-    """What is known of the end of a call without its status callback, which may be lost. Should the database not say
-    in time whose call it is, the callback or the reaper will."""
-    live_calls.notify_completed(call_sid)
-    numbers = [request.POST.get("To", ""), request.POST.get("From", "")]
-    try:
-        business_id = answering.business_of(call_sid, numbers, AFTERMATH_DEADLINE_SECONDS)
-    except LookupFailed as error:
-        logger.warning("end of a call not stored yet", extra={"call_sid": call_sid, "error": str(error)})
-        return
-    if business_id is not None:
-        recorder.get_recorder().apply_call_status(
-            call_sid=call_sid, business_id=business_id, status=reached, sequence_number=0
-        )
-
-
-def _may_resume(reason: str, number: int) -> bool:
-    """Whether another stream can be expected to do better than the one with this number did."""
-    if reason == EndedReason.SERVER_STOPPED and not settings.DRAIN_SECONDS:
-        return False  # stopped without anybody to take over
-    return reason in _RESUMABLE and number < streams.MAX_RESUMPTIONS
-
-
-def _resume(request: HttpRequest, call_sid: str, agent: AgentSnapshot, number: int) -> HttpResponse:
-    """Connect the caller to a new stream of the same call. What was said is looked up when it opens (calls.doors)."""
-    doors.remember(agent)
-    ticket, token = _ticket(request, call_sid, agent, number)
-    logger.warning("a call that lost its stream is resumed", extra={"call_sid": call_sid, "stream": number})
-    return twiml(twilio.answer_with_stream(call_sid=call_sid, ticket=ticket, token=token, stream_number=number))
-
-
-def _ticket(request: HttpRequest, call_sid: str, agent: AgentSnapshot, number: int) -> tuple[str, str]:
-    return stream_tickets.issue(
-        call_sid=call_sid,
-        account_sid=request.POST["AccountSid"],
-        business_id=agent.business_id,
-        agent_version_id=agent.version_id,
-        from_number=request.POST.get("From", ""),
-        to_number=request.POST.get("To", ""),
-        direction=request.POST.get("Direction", "inbound"),
-        stream_number=number,
-    )
-
-
-def _come_again(request: HttpRequest, number: int, held: int) -> HttpResponse:
-    """Let the caller wait a moment, in silence, and have the carrier ask again: by then perhaps another process."""
-    address = f"{settings.PUBLIC_URL}{request.path}?stream={number}&held={held + 1}"
-    return twiml(twilio.hold_and_come_again(address, MOVE_SECONDS))
-
-
-def _streamnumber_of(request: HttpRequest) -> int:
-    """Which of the call's streams has ended. Anything but our own numbers counts as the last one there may be."""
-    values = request.GET.getlist("stream")
-    known = [str(number) for number in range(streams.MAX_RESUMPTIONS + 1)]
-    return int(values[0]) if len(values) == 1 and values[0] in known else streams.MAX_RESUMPTIONS
+    if reason == EndedReason.TRANSFERRED and not aftermath.is_over:
+        return resuming.put_through(request, call_sid, aftermath)
+    resumed = resuming.resumed(request, call_sid, reason, aftermath)
+    return resumed or resuming.handed_to_a_person(request, call_sid, reason, aftermath)
 
 
 @from_carrier

@@ -90,23 +90,30 @@ class CarrierSocket(Protocol):
 
 
 def call_config(
-    agent: AgentSnapshot, model: SpeechModel, *, stream_number: int = 0, past: Sequence[PastTurn] = ()
+    agent: AgentSnapshot,
+    model: SpeechModel,
+    *,
+    stream_number: int = 0,
+    past: Sequence[PastTurn] = (),
+    came_back: bool = False,
 ) -> CallConfig:
-    """`past`: what was said in the call before this stream; then the agent does not greet, but resumes."""
+    """`past`: what was said in the call before this stream; then the agent does not greet, but resumes, or says that
+    nobody could be reached (`came_back`)."""
     clips = {key: Clip(clip.text, clip.audio) for key, clip in agent.clips.items()}
     if not agent.can_forward and "apology_goodbye" in clips:
         clips["apology"] = clips["apology_goodbye"]
-    if past:
+    resumed = "unreached" if came_back else "resumed" if past else ""
+    if resumed:
         clips.pop("greeting", None)
-        if "resumed" in clips:
-            clips["greeting"] = clips["resumed"]
+        if resumed in clips:
+            clips["greeting"] = clips[resumed]
     return CallConfig(
-        greeting=sentence("resumed", agent.language) if past else agent.greeting,
+        greeting=sentence(resumed, agent.language) if resumed else agent.greeting,
         clips=clips,
         sentences={key: sentence(key, agent.language) for key in ("still_there", "silence_goodbye", "wrap_up")},
         back_channels=back_channels(agent.language),
-        caller_speaks_first=agent.caller_speaks_first,
-        protected_greeting_seconds=0.0 if past else agent.protected_greeting_ms / 1000,
+        caller_speaks_first=agent.caller_speaks_first and not resumed,
+        protected_greeting_seconds=0.0 if resumed else agent.protected_greeting_ms / 1000,
         silence_seconds=float(agent.silence_seconds),
         dead_air_seconds=settings.DEAD_AIR_SECONDS,
         ahead_seconds=settings.AUDIO_AHEAD_SECONDS,
@@ -490,7 +497,7 @@ class CallBridge:
         )
         output, state = await tools.answer(command.name, command.arguments, context, command.timeout_seconds)
         self._record.tool_finished(command.tool_call_id, output, state, self._loop.time())
-        self.feed(ToolFinished(command.tool_call_id, output))
+        self.feed(ToolFinished(command.tool_call_id, output, succeeded=state == "finished"))
 
 
 async def _cancel(tasks: set[asyncio.Task[None]]) -> None:

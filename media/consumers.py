@@ -131,7 +131,9 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
             stream_number=self.ticket.stream_number,
             model=agent.model or settings.OPENAI_REALTIME_MODEL,
         )
-        config = call_config(agent, model, stream_number=self.ticket.stream_number, past=past)
+        config = call_config(
+            agent, model, stream_number=self.ticket.stream_number, past=past, came_back=self.ticket.came_back
+        )
         return CallBridge(agent=agent, config=config, model=model, carrier=self, record=record)
 
     def _kwargs(self) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from calls import boot, transcripts
 from calls.card_numbers import masked, masked_beginning
-from media.engine.call import GOES_ON
+from media.engine.call import GOES_ON, PUT_THROUGH
 from media.engine.commands import FinishCall, Turn
 
 
@@ -25,6 +25,8 @@ class Recorder(Protocol):
     def save_tool_use(self, *args: Any, **facts: Any) -> None: ...
 
     def save_message(self, *args: Any, **facts: Any) -> None: ...
+
+    def save_leg(self, *args: Any, **facts: Any) -> None: ...
 
     def finalize_call_log(self, *args: Any, **facts: Any) -> None: ...
 
@@ -62,6 +64,7 @@ class CallRecord:
     # As they were handed over, by their ids: the end of the call says them all again.
     _tool_uses: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
     _messages: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
+    _asked_leg: str = ""  # the key of the one that the caller is to be put through to when the stream ends
 
     def start(self, caller: Caller, stream_sid: str, now: float) -> None:
         self.started_at = now
@@ -121,6 +124,39 @@ class CallRecord:
         self._messages[key] = message
         self.recorder.save_message(call_sid=self.call_sid, business_id=self.business_id, **message)
 
+    def save_leg(
+        self, key: str, kind: str, target_name: str, briefing: str, now: float, *, refused_for: str = ""
+    ) -> None:
+        """The agent asks for a transfer; `key` is the tool_call_id of the tool. `refused_for`: why it will not be, a
+        short code. The latest one counts: a caller is put through to one only."""
+        if not refused_for:
+            self._give_up_leg(now)
+            self._asked_leg = key
+        self.recorder.save_leg(
+            call_sid=self.call_sid,
+            business_id=self.business_id,
+            key=key,
+            kind=kind,
+            target_name=target_name,
+            briefing=masked(briefing),
+            state="refused" if refused_for else "asked",
+            reason=refused_for,
+            asked_at=self._wall(now),
+        )
+
+    def _give_up_leg(self, now: float) -> None:
+        """Of calls.models.LegState: what was asked for is not dialled."""
+        if self._asked_leg:
+            self.recorder.save_leg(
+                call_sid=self.call_sid,
+                business_id=self.business_id,
+                key=self._asked_leg,
+                state="canceled",
+                reason="not_put_through",
+                ended_at=self._wall(now),
+            )
+            self._asked_leg = ""
+
     def stream_ended(self, now: float) -> None:
         """The call ends with its stream, not when the last late transcript is in."""
         if self.ended_at is None:
@@ -133,6 +169,8 @@ class CallRecord:
         self.stream_ended(now)
         ended_at = self.ended_at if self.ended_at is not None else now
         turns = [self._turn_facts(turn) for turn in end.turns]
+        if end.ended_reason != PUT_THROUGH:
+            self._give_up_leg(now)
         for use in self._tool_uses.values():
             if use["state"] == "started":
                 use.update(state="abandoned", ended_at=self._wall(now))

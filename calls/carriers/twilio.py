@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -75,12 +75,20 @@ class Recorded:
 
 
 def answer_with_stream(
-    *, call_sid: str, ticket: str, token: str, stream_number: int = 0, recorded: Recorded | None = None
+    *,
+    call_sid: str,
+    ticket: str,
+    token: str,
+    stream_number: int = 0,
+    times_returned: int = 0,
+    recorded: Recorded | None = None,
 ) -> str:
     """Connect the caller to our media stream. Whatever ends the stream, Twilio then asks stream-ended what comes next:
     by `action`, and by the redirect if it should ever go on to the following verb. The address says which of the call's
-    streams has ended, so that whoever answers knows it without having been told."""
-    after = with_retries(f"{settings.PUBLIC_URL}/twilio/stream-ended/?stream={stream_number}")
+    streams has ended, and how often its caller has come back from a transfer, so that whoever answers knows it without
+    having been told."""
+    returned = f"&returned={times_returned}" if times_returned else ""
+    after = with_retries(f"{settings.PUBLIC_URL}/twilio/stream-ended/?stream={stream_number}{returned}")
     connect = Connect(action=after, method="POST")
     stream = connect.stream(url=f"{stream_origin()}/media/stream/{call_sid}/{ticket}/")
     stream.parameter(name="token", value=token)
@@ -160,6 +168,42 @@ def forward_to(number: str) -> str:
     response = VoiceResponse()
     response.append(dial)
     return str(response)
+
+
+def put_through(
+    *,
+    number: str,
+    caller_id: str,
+    ring_seconds: int,
+    max_seconds: int,
+    about: Mapping[str, object],
+    stand: Mapping[str, object],
+) -> str:
+    """Put the caller through to `number` (E.164) for a while, and ask what comes next however that ends. `about` says
+    which leg it is, `stand` how far the call is; both come back in the addresses. `caller_id`: empty for the caller's
+    own number."""
+    after = _address("transfer-ended", {**about, **stand})
+    dial = Dial(
+        action=after,
+        method="POST",
+        timeout=ring_seconds,
+        time_limit=max_seconds,
+        caller_id=caller_id or None,
+        answer_on_bridge=True,
+    )
+    dial.number(
+        number,
+        status_callback=_address("leg-status", about),
+        status_callback_event="initiated ringing answered completed",
+        status_callback_method="POST",
+    )
+    response = VoiceResponse()
+    response.append(dial)
+    return str(response)
+
+
+def _address(what: str, query: Mapping[str, object]) -> str:
+    return with_retries(f"{settings.PUBLIC_URL}/twilio/{what}/?{urlencode(query)}")
 
 
 def hang_up() -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from calls import recordings, streams, tool_uses
+from calls import legs, recordings, streams, tool_uses
 from calls.journal import kinds
 
 # A row has to have something in these when the fact had.
@@ -41,6 +41,7 @@ class Known:
     tool_ranks: dict[str, int] = field(default_factory=dict)  # tool_uses.RANKS of its state, by tool_call_id
     messages: set[str] = field(default_factory=set)  # their keys
     recording_ranks: dict[str, int] = field(default_factory=dict)  # recordings.RANKS of its state, by recording_sid
+    leg_ranks: dict[str, int] = field(default_factory=dict)  # legs.RANKS of its state, by its key
 
 
 @dataclass(slots=True)
@@ -60,6 +61,7 @@ class Claim:
     tool_ranks: dict[str, int] = field(default_factory=dict)  # as in Known
     messages: set[str] = field(default_factory=set)
     recording_ranks: dict[str, int] = field(default_factory=dict)
+    leg_ranks: dict[str, int] = field(default_factory=dict)  # as in Known
 
     def add(self, kind: str, arguments: Mapping[str, Any]) -> None:
         if kind == kinds.FINALIZE:
@@ -74,6 +76,9 @@ class Claim:
                 self.messages.add(arguments["key"])
             elif kind == kinds.RECORDING:
                 self._recording(arguments)
+            elif kind == kinds.LEG:
+                key, rank = arguments["key"], legs.RANKS[arguments["state"]]
+                self.leg_ranks[key] = max(rank, self.leg_ranks.get(key, -1))
             else:
                 self.rank = max(self.rank, _RANKS.get(arguments["status"], _TERMINAL))
                 self._call(kind, arguments)
@@ -97,6 +102,7 @@ class Claim:
             dict(self.tool_ranks),
             set(self.messages),
             dict(self.recording_ranks),
+            dict(self.leg_ranks),
         )
 
     def holds(self, known: Known | None) -> bool:
@@ -121,6 +127,7 @@ class Claim:
             and all(known.tool_ranks.get(key, -1) >= rank for key, rank in self.tool_ranks.items())
             and self.messages <= known.messages
             and all(known.recording_ranks.get(sid, -1) >= rank for sid, rank in self.recording_ranks.items())
+            and all(known.leg_ranks.get(key, -1) >= rank for key, rank in self.leg_ranks.items())
         )
 
     def _has_end(self, known: Known) -> bool:

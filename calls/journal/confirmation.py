@@ -1,4 +1,4 @@
-"""What the database has of some calls: four queries for all of them, however much there is."""
+"""What the database has of some calls: five queries for all of them, however much there is."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 from django.db.models import BooleanField, ExpressionWrapper, Q
 
-from calls import recordings, tool_uses
+from calls import legs, recordings, tool_uses
 from calls.journal.claims import Known
-from calls.models import CallLog, CallMessage, EndSource, Recording, ToolUse
+from calls.models import CallLeg, CallLog, CallMessage, EndSource, Recording, ToolUse
 
 _AT_ONCE = 500  # an old SQLite takes 999 parameters
 _FILLED = (
@@ -63,6 +63,10 @@ def look_up(call_sids: Iterable[str]) -> dict[str, Known]:
         for call_sid, sid, state in recorded.values_list("call__call_sid", "recording_sid", "state").iterator():
             if call_sid in known:
                 known[call_sid].recording_ranks[sid] = recordings.RANKS[state]
+        called = CallLeg.objects.filter(call__call_sid__in=some).order_by()
+        for call_sid, key, state in called.values_list("call__call_sid", "key", "state").iterator():
+            if call_sid in known:
+                known[call_sid].leg_ranks[key] = legs.RANKS[state]
     return known
 
 

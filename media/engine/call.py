@@ -24,6 +24,7 @@ from media.engine.states import CallState, Move
 # What a call's status is when its stream ends without the call: it may go on in another one, or with a person. Its end
 # is then told by whoever comes next, or by the carrier.
 GOES_ON = "in-progress"
+PUT_THROUGH = "transferred"  # calls.models.EndedReason: the carrier is told whom to dial when the stream is closed
 THINKING_SECONDS = 5.0  # a goodbye that has not begun by then will not be spoken
 FEW_FAILURES = 1  # answers that failed; a model that gave more of them was not silent
 MAX_ERROR_CODES = 20  # codes come from outside: count so many of them by name, the rest together
@@ -142,7 +143,7 @@ class Call:
             case events.ToolFinished():
                 if not self._live:
                     return []  # the call ended while the tool was running
-                return self._conversation.tool_finished(event) + self._follow_up(now)
+                return self._tool_finished(event, now)
             case events.DigitsWanted():
                 if not self._live:
                     return [GiveDigits(event.tool_call_id)]
@@ -172,6 +173,13 @@ class Call:
             return commands  # many of them, and they settle nothing
         if ending:
             self._begin_goodbye("completed", "agent_ended", now)
+        return commands + self._follow_up(now)
+
+    def _tool_finished(self, event: events.ToolFinished, now: float) -> list[Command]:
+        puts_through = self._conversation.puts_through(event)
+        commands = self._conversation.tool_finished(event, puts_through=puts_through)
+        if puts_through:
+            self._begin_goodbye(GOES_ON, PUT_THROUGH, now)
         return commands + self._follow_up(now)
 
     # --- Opening --------------------------------------------------------------------------------------------
@@ -288,6 +296,8 @@ class Call:
             self._move(Move.AGENT_ENDS)
             self._goodbye = (status, reason)
             self._deadlines.set(Deadline.GOODBYE, now + THINKING_SECONDS + self._config.goodbye_slack_seconds)
+        elif reason == PUT_THROUGH and not self._given_up:  # asked for together with the end: it is meant as the end
+            self._goodbye = (status, reason)
 
     def _cancel_goodbye(self) -> None:
         if self.state is CallState.SAYING_GOODBYE and not self._given_up:

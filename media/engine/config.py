@@ -18,12 +18,14 @@ class ModelTraits:
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
     """One thing the agent may do. `ends_call`: the engine itself acts on it (end_call). `collects_digits`: while it
-    runs the model hears nothing (media.engine.secure_input)."""
+    runs the model hears nothing (media.engine.secure_input). `puts_through`: once it has succeeded, the stream ends
+    with the agent's last words, and the carrier goes on with the call (transfer_call)."""
 
     name: str
     timeout_seconds: float = 10.0
     ends_call: bool = False
     collects_digits: bool = False
+    puts_through: bool = False
 
 
 @dataclass(frozen=True, slots=True)

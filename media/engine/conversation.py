@@ -270,9 +270,17 @@ class Conversation:
         self._want_answers_to_tools()
         return commands
 
-    def tool_finished(self, event: events.ToolFinished) -> list[Command]:
+    def puts_through(self, event: events.ToolFinished) -> bool:
+        """Does this answer mean that the caller is to be put through? Not if the caller spoke up meanwhile."""
+        waiting = self._tools.waiting(event.tool_call_id)
+        spec = self._config.tools.get(waiting[0]) if waiting is not None else None
+        if waiting is None or spec is None or not spec.puts_through or not event.succeeded:
+            return False
+        return not self.responses.is_cut(waiting[1])
+
+    def tool_finished(self, event: events.ToolFinished, *, puts_through: bool = False) -> list[Command]:
         given: list[Command] = [*self.secure.answered(event.tool_call_id)]
-        commands: list[Command] = [*self._tools.finished(event.tool_call_id, event.output)]
+        commands: list[Command] = [*self._tools.finished(event.tool_call_id, event.output, ends_call=puts_through)]
         self._want_answers_to_tools()
         return given + self._to_model(commands)
 

@@ -214,6 +214,7 @@ class UnknownModelEvent:
 class ToolFinished:
     tool_call_id: str
     output: str  # what the model is given, usually JSON
+    succeeded: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ class _Pending:
     tool_call_id: str
     name: str
     deadline: float
-    ends_call: bool
+    ends_call: bool  # ... or puts the caller through, which ends the stream
     output: str | None = None
     sent: bool = False
     moved: bool = False  # the session that asked is gone
@@ -72,15 +72,28 @@ class ToolCalls:
                 pending.moved = True
                 pending.sent = pending.output is not None  # with the notes
 
-    def finished(self, tool_call_id: str, output: str) -> list[SendToolResult | SendNote]:
-        """A tool answered. Nothing for an answer nobody waits for (late, twice)."""
+    def waiting(self, tool_call_id: str) -> tuple[str, str] | None:
+        """The name of a tool whose answer is waited for, and the response that asked for it."""
+        found = self._find(tool_call_id)
+        return (found[1].name, found[0]) if found is not None else None
+
+    def finished(self, tool_call_id: str, output: str, *, ends_call: bool = False) -> list[SendToolResult | SendNote]:
+        """A tool answered. Nothing for an answer nobody waits for (late, twice). `ends_call`: with this answer it
+        does."""
+        found = self._find(tool_call_id)
+        if found is None:
+            return []
+        response_id, pending = found
+        pending.output, pending.ends_call = output, pending.ends_call or ends_call
+        self.notes.append(_note(pending))
+        return self._results(response_id)
+
+    def _find(self, tool_call_id: str) -> tuple[str, _Pending] | None:
         for response_id, group in self._groups.items():
             for pending in group:
                 if pending.tool_call_id == tool_call_id and pending.output is None:
-                    pending.output = output
-                    self.notes.append(_note(pending))
-                    return self._results(response_id)
-        return []
+                    return response_id, pending
+        return None
 
     def deadline(self) -> float | None:
         return min(

@@ -16,7 +16,7 @@ import structlog
 from businesses.snapshots import AgentSnapshot, HttpTool
 from media.engine.config import ToolSpec
 from media.tools import arguments as tool_arguments
-from media.tools import collect_digits, do_not_call, end_call, http, secrets, take_message
+from media.tools import collect_digits, do_not_call, end_call, http, secrets, take_message, transfer_call
 from media.tools.base import Tool, ToolContext, ToolError, ToolFailed, ToolRecord, ToolRefused
 
 __all__ = [
@@ -60,6 +60,7 @@ TOOLS: dict[str, Tool] = {
         timeout_seconds=collect_digits.TIMEOUT_SECONDS,
         collects_digits=True,
     ),
+    "transfer_call": transfer_call.tool(()),
     "do_not_call": Tool(
         name="do_not_call",
         description=do_not_call.DESCRIPTION,
@@ -138,7 +139,7 @@ def for_outbound(agent: AgentSnapshot) -> AgentSnapshot:
 def specs(agent: AgentSnapshot) -> dict[str, ToolSpec]:
     """Return what the engine needs to know of the agent's tools."""
     return {
-        tool.name: ToolSpec(tool.name, tool.timeout_seconds, tool.ends_call, tool.collects_digits)
+        tool.name: ToolSpec(tool.name, tool.timeout_seconds, tool.ends_call, tool.collects_digits, tool.puts_through)
         for tool in known(agent)
     }
 
@@ -153,7 +154,9 @@ def _tools(agent: AgentSnapshot) -> list[tuple[str, Tool | ToolRefused]]:
     those takes the place of another, nor of a built-in one, whether the agent has that or not."""
     own = {definition.name for definition in agent.http_tools}
     built_in = [
-        (name, TOOLS.get(name) or ToolRefused("unknown_tool")) for name in agent.tools if name not in own - TOOLS.keys()
+        (name, _built_in(name, agent))
+        for name in agent.tools
+        if name not in own - TOOLS.keys() and (name != transfer_call.NAME or agent.transfer_options)
     ]
     taken = set(TOOLS)
     http_tools = []
@@ -161,6 +164,13 @@ def _tools(agent: AgentSnapshot) -> list[tuple[str, Tool | ToolRefused]]:
         http_tools.append((definition.name, _http_tool(definition, taken)))
         taken.add(definition.name)
     return [*built_in, *http_tools]
+
+
+def _built_in(name: str, agent: AgentSnapshot) -> Tool | ToolRefused:
+    """Whom a caller may be put through to is the business's: a tool of its own for each agent."""
+    if name == transfer_call.NAME:
+        return transfer_call.tool(agent.transfer_options)
+    return TOOLS.get(name) or ToolRefused("unknown_tool")
 
 
 def _http_tool(definition: HttpTool, taken: set[str]) -> Tool | ToolRefused:

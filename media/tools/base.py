@@ -16,6 +16,10 @@ class ToolRecord(Protocol):
 
     def save_message(self, key: str, name: str, number: str, text: str, now: float) -> None: ...
 
+    def save_leg(
+        self, key: str, kind: str, target_name: str, briefing: str, now: float, *, refused_for: str = ""
+    ) -> None: ...
+
     def tool_started(self, tool_call_id: str, name: str, arguments: str, now: float) -> None: ...
 
     def tool_finished(self, tool_call_id: str, output: str, state: str, now: float) -> None: ...
@@ -52,6 +56,7 @@ class Tool:
     timeout_seconds: float = 10.0
     ends_call: bool = False  # the engine acts on it itself: see media.engine.config.ToolSpec
     collects_digits: bool = False  # as there
+    puts_through: bool = False  # the engine ends the stream once it has succeeded: see there
 
     def schema(self) -> dict[str, Any]:
         """Return the tool as an OpenAI Realtime session names it (protocols, openai-realtime B2)."""

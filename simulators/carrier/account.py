@@ -25,6 +25,7 @@ class CallResource:
     started: datetime | None = None
     ended: datetime | None = None
     answered_by: str | None = None
+    parent_sid: str | None = None
     update: Callable[[dict[str, str]], None] | None = None
     start_recording: Callable[["RecordingResource"], None] | None = None
 
@@ -55,8 +56,10 @@ class Account:
         self.calls: dict[str, CallResource] = {}
         self.recordings: dict[str, RecordingResource] = {}
 
-    def add_call(self, direction: str, from_number: str, to_number: str, sid: str = "") -> CallResource:
-        call = CallResource(sid or new_sid("CA"), direction, from_number, to_number)
+    def add_call(
+        self, direction: str, from_number: str, to_number: str, sid: str = "", parent_sid: str | None = None
+    ) -> CallResource:
+        call = CallResource(sid or new_sid("CA"), direction, from_number, to_number, parent_sid=parent_sid)
         with self.lock:
             self.calls[call.sid] = call
         return call
@@ -109,7 +112,7 @@ class Account:
             "duration": duration,
             "price": None,
             "price_unit": "USD",
-            "parent_call_sid": None,
+            "parent_call_sid": call.parent_sid,
             "phone_number_sid": None,
             "forwarded_from": None,
             "caller_name": None,

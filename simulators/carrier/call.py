@@ -12,6 +12,7 @@ from simulators.carrier import twiml
 from simulators.carrier.account import Account
 from simulators.carrier.callbacks import STATUS_OF_EVENT, StatusCallbacks
 from simulators.carrier.caller import Line, Person, ScriptFailed
+from simulators.carrier.dial import Leg
 from simulators.carrier.ledger import CallLedger, Complaint, EndedBy
 from simulators.carrier.recordings import CallRecordings
 from simulators.carrier.script import Script
@@ -62,7 +63,8 @@ class Call:
         self.environment = Environment(settings.faults, self.rng, self.tell, settings.close_code)
         self.started = time.monotonic()
         self.answered = 0.0
-        self.action = ""  # of the `<Connect>` the call is in
+        self.action = ""  # of the `<Connect>` or `<Dial>` the call is in
+        self.dialling: Leg | None = None
         self.streaming: tuple[Document, Verb, MediaStream] | None = None
         self.streams: list[MediaStream] = []
         self.status_callbacks = StatusCallbacks(self)
@@ -281,8 +283,12 @@ class Call:
         failed = self.settings.failed_webhook_status if over.by == "error" else "completed"
         ledger.status = over.status or failed
         self.account.set_status(ledger.call_sid, ledger.status)
+        leg, kind, more = self.dialling, "action", {}
+        if leg is not None:
+            leg.give_up()
+            kind, more = "dial", leg.params()
         if self.action and over.by in {"caller", "line"} and self.settings.action_after_hangup:
-            await self.request("action", "POST", self.action, self.params("completed"))
+            await self.request(kind, "POST", self.action, self.params("completed") | more)
         if not (over.by == "refused" and over.detail == "webhook"):
             await self.status_callbacks.final(ledger.status, ledger.duration_seconds)
 

@@ -32,7 +32,7 @@ class StatusCallbacks:
     def machine_detection(self) -> None:
         """The call was answered: by whom is reported a little later, if that was asked for."""
         if self._call.settings.amd_callback:
-            self._start(self._detect())
+            self.keep(self._detect())
 
     async def _detect(self) -> None:
         call, settings = self._call, self._call.settings
@@ -51,7 +51,8 @@ class StatusCallbacks:
         if not answer.ok:
             call.error(11200, f"machine detection callback answered {answer.status or answer.error}", fault=True)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def keep(self, work: Coroutine[Any, Any, None]) -> None:
+        """Something on its way to the server, which the call's end waits for."""
         task = asyncio.create_task(work)
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
@@ -92,7 +93,7 @@ class StatusCallbacks:
         if self._call.settings.faults.status_shuffle:
             self._kept.append(params)
             return
-        self._start(self._send(params))
+        self.keep(self._send(params))
 
     async def _send(self, params: dict[str, str]) -> None:
         call, faults = self._call, self._call.settings.faults

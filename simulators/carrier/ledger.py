@@ -164,6 +164,22 @@ class StreamLedger:
 
 
 @dataclass(slots=True)
+class LegRecord:
+    """Somebody whom a `<Dial>` called. `said`: to the colleague, before being joined."""
+
+    call_sid: str
+    number: str
+    caller_id: str
+    timeout: int
+    time_limit: int
+    status: str = ""
+    bridged: bool = False
+    said: list[str] = field(default_factory=list)
+    pressed: str = ""
+    duration_seconds: int = 0
+
+
+@dataclass(slots=True)
 class CallLedger:
     """One call. `errors` are Twilio debugger entries that need not be a fault (31921: the server closed the stream)."""
 
@@ -184,6 +200,7 @@ class CallLedger:
     verbs: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)  # by the carrier's own voice
     recordings: list[str] = field(default_factory=list)
+    legs: list[LegRecord] = field(default_factory=list)
     errors: list[Complaint] = field(default_factory=list)
     complaints: list[Complaint] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)  # where the call did not go as the caller's script expects
@@ -202,7 +219,8 @@ class CallLedger:
         return [utterance for stream in self.streams for utterance in stream.utterances]
 
     def requests_of(self, kind: str) -> list[WebRequest]:
-        """All of one kind: voice, action, redirect, status, stream-status, recording, dial, fallback, api, amd."""
+        """All of one kind: voice, action, redirect, status, stream-status, recording, dial, leg-status,
+        whisper, gather, fallback, api, amd."""
         return [request for request in self.requests if request.kind == kind]
 
     def complain(self, code: int, what: str, detail: str = "") -> None:

@@ -1,6 +1,6 @@
 """What one carrier needs to know."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import urljoin, urlsplit
@@ -24,6 +24,18 @@ def load_clip(name: str) -> Clip:
     from simulators import speech  # here, so that a carrier with its own clips needs none
 
     return speech.load(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Colleague:
+    """Somebody whom a `<Dial>` calls. `does`: answers, busy, no-answer or failed; `keys` are pressed when asked for,
+    unless the colleague `hangs_up` then. Times in seconds."""
+
+    does: str = "answers"
+    rings: float = 1.0
+    talks: float = 2.0
+    keys: str = "1"
+    hangs_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +67,8 @@ class Settings:
     amd_callback: str = ""  # of a call made through the API with asynchronous machine detection
     answered_by: str = "human"  # or unknown, fax, machine_end_beep, machine_end_silence, machine_end_other
     amd_ms: int = 1000  # how long the verdict takes: it may come before or after the stream starts
-    dial_status: str = "completed"  # how a transfer ends: completed, busy, no-answer, failed
-    dial_seconds: float = 2.0
+    colleague: Colleague = Colleague()  # whoever is dialled
+    colleagues: Mapping[str, Colleague] = field(default_factory=dict)  # ... or, by number, somebody else
     keys: str = ""  # what the caller presses at a <Gather>
     failed_webhook_status: str = "completed"  # the caller heard an application error; unverified
     seed: int | None = None

@@ -97,6 +97,13 @@ _VALUES: dict[tuple[str, str], frozenset[str]] = {
     ("Gather", "input"): frozenset({"dtmf", "speech", "dtmf speech", "speech dtmf"}),
     ("Gather", "actionOnEmptyResult"): frozenset({"true", "false"}),
 }
+_RANGES: dict[tuple[str, str], range] = {  # of whole numbers
+    ("Dial", "timeout"): range(5, 601),
+    ("Dial", "timeLimit"): range(1, 14_401),
+    ("Gather", "numDigits"): range(1, 1000),
+    ("Gather", "timeout"): range(1, 601),
+}
+_EVENTS = frozenset({"initiated", "ringing", "answered", "completed"})
 MAX_PARAMETER = 500
 MAX_NUMBERS = 10
 
@@ -164,6 +171,10 @@ def _complaints(element: ElementTree.Element, url: str) -> Iterator[Complaint]:
         if attribute not in allowed:
             yield Complaint(12200, "unknown attribute in TwiML", f"{name} {attribute}")
         elif value not in _VALUES.get((name, attribute), {value}):
+            yield Complaint(12200, "unknown value in TwiML", f"{name} {attribute}={value}")
+        elif (name, attribute) in _RANGES and not (value.isdigit() and int(value) in _RANGES[name, attribute]):
+            yield Complaint(12200, "value out of range in TwiML", f"{name} {attribute}={value}")
+        elif name == "Number" and attribute == "statusCallbackEvent" and not set(value.split()) <= _EVENTS:
             yield Complaint(12200, "unknown value in TwiML", f"{name} {attribute}={value}")
     if name in {"Response", "Connect", "Start", "Stop", "Stream"} and (element.text or "").strip():
         yield Complaint(12200, "text where TwiML has none", name)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
 from simulators.carrier import twiml
+from simulators.carrier.dial import Leg
 from simulators.carrier.gather import action_of, keys_pressed
 from simulators.carrier.handshake import StreamRefused, open_stream
 from simulators.carrier.ledger import EndedBy, StreamLedger
@@ -225,16 +226,12 @@ async def _gather(call: "Call", document: Document, verb: Verb) -> Document | Ov
 
 
 async def _dial(call: "Call", document: Document, verb: Verb) -> Document | Over | None:
-    """A transfer that ends as the settings say, after as long as they say."""
-    settings = call.settings
-    numbers = [child.text for child in verb.children] or [verb.text]
-    call.tell(f"TwiML: Dial of {len(numbers)} number(s), {settings.dial_status}")
-    await asyncio.sleep(settings.dial_seconds * settings.time_scale)
-    more = {
-        "DialCallStatus": settings.dial_status,
-        "DialCallSid": f"CA{call.rng.getrandbits(128):032x}",
-        "DialBridged": "true" if settings.dial_status == "completed" else "false",
-    }
-    if settings.dial_status == "completed":
-        more["DialCallDuration"] = str(round(settings.dial_seconds))
-    return await _after(call, "dial", document, verb, more)
+    """Somebody else is called, and joined to the caller if they answer."""
+    leg = Leg(call, document, verb)
+    caller_id = verb.get("callerId")
+    if caller_id and caller_id not in {call.ledger.from_number, call.ledger.to_number}:
+        call.ledger.complain(13214, "callerId is no number of this account, nor the caller's")
+    call.action, call.dialling = urljoin(document.url, verb.get("action")) if verb.get("action") else "", leg
+    await leg.run()  # cancelled, it is ended by whoever ends the call
+    call.action, call.dialling = "", None
+    return await _after(call, "dial", document, verb, leg.params())

@@ -13,8 +13,8 @@ from django.utils import timezone
 
 from analysis.models import AfterCallSettings, CallAnalysis, Lead, LeadField
 from businesses import demo, sentences
-from businesses.models import AgentVersion, Clip, DoNotCall, Holiday, HttpTool, OpeningHours
-from calls.models import CallLog, CallMessage, ConversationTurn, ToolUse
+from businesses.models import AgentVersion, Clip, DoNotCall, Holiday, HttpTool, OpeningHours, TransferTarget
+from calls.models import CallLeg, CallLog, CallMessage, ConversationTurn, ToolUse
 from outbound.models import OutboundCall
 from simulators.speech import all_clips
 from tests.browser.browsing import DESK, PHONE, BrowserTest
@@ -87,7 +87,26 @@ def make_calls(version: AgentVersion) -> dict[str, CallLog]:
             if number == 2
             else None,
         )
+    make_legs(calls["talk"])
     return calls
+
+
+def make_legs(call: CallLog) -> None:
+    """Somebody who was refused, somebody who did not answer, and somebody who did."""
+    for number, (state, reason) in enumerate((("refused", "hourly_cap"), ("no-answer", ""), ("completed", ""))):
+        CallLeg.objects.create(
+            business=call.business,
+            call=call,
+            key=f"call_{number}",
+            kind="cold",
+            target_name=f"Front desk, {'x' * 40}",
+            number="" if reason else "+12125550171",
+            state=state,
+            reason=reason,
+            briefing=f"{CANARY} {'x' * 150} {'The caller has lost a filling. ' * 8}",
+            asked_at=timezone.now(),
+            duration_seconds=4000 if state == "completed" else None,
+        )
 
 
 def make_sentences(version: AgentVersion) -> None:
@@ -105,6 +124,13 @@ def make_hours(version: AgentVersion) -> None:
     hours = {"weekday": 4, "opens": time(18), "closes": time(23, 59)}
     OpeningHours.objects.create(business=business, number=business.numbers.get(), **hours)
     Holiday.objects.create(business=business, date=date(2026, 12, 25), name="x" * 80)
+
+
+def make_target(version: AgentVersion) -> TransferTarget:
+    business = version.agent.business
+    return TransferTarget.objects.create(
+        business=business, name="x" * 60, description="Prices and orders. " * 10, number="+12125550171"
+    )
 
 
 def make_outbound_calls(version: AgentVersion) -> OutboundCall:
@@ -183,6 +209,7 @@ class AdminInABrowserTest(BrowserTest):
         make_hours(version)
         tool = make_tool(version)
         outbound = make_outbound_calls(version)
+        target = make_target(version)
         analysis, lead, field = make_analyses(self.calls)
         self.pages = {
             "index": "/admin/",
@@ -200,6 +227,8 @@ class AdminInABrowserTest(BrowserTest):
             "business": f"/admin/businesses/business/{business.pk}/change/",
             "do not call": "/admin/businesses/donotcall/",
             "import": "/admin/businesses/donotcall/import/",
+            "targets": "/admin/businesses/transfertarget/",
+            "target": f"/admin/businesses/transfertarget/{target.pk}/change/",
             "outbound calls": "/admin/outbound/outboundcall/",
             "outbound call": f"/admin/outbound/outboundcall/{outbound.pk}/change/",
             "new call": "/admin/outbound/outboundcall/add/",

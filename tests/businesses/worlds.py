@@ -11,8 +11,18 @@ from django.contrib.auth.models import Permission, User
 from django.db.models import Model
 
 from analysis.models import AfterCallSettings, AnalysisState, CallAnalysis, Lead, LeadField
-from businesses.models import Agent, AgentVersion, Business, Clip, DoNotCall, HttpTool, Membership, PhoneNumber
-from calls.models import CallLog, CallMessage, CallStatus, ConversationTurn, EndedReason, Recording, ToolUse
+from businesses.models import (
+    Agent,
+    AgentVersion,
+    Business,
+    Clip,
+    DoNotCall,
+    HttpTool,
+    Membership,
+    PhoneNumber,
+    TransferTarget,
+)
+from calls.models import CallLeg, CallLog, CallMessage, CallStatus, ConversationTurn, EndedReason, Recording, ToolUse
 from outbound.models import OutboundCall
 
 HOURS = ("opening_hours", "holidays")  # the prefixes of their forms
@@ -35,6 +45,7 @@ class World:
     tool: HttpTool
     clip: Clip
     do_not_call: DoNotCall
+    target: TransferTarget
     outbound: OutboundCall
     after_call: AfterCallSettings
     lead_field: LeadField
@@ -45,7 +56,8 @@ class World:
     def rows(self) -> list[Model]:
         of_business = [self.business, self.agent, self.published, self.draft, self.number, self.tool, self.clip]
         after_the_call = [self.after_call, self.lead_field, self.analysis, self.lead, self.recording]
-        return [*of_business, self.do_not_call, self.outbound, self.call, self.turn, self.message, *after_the_call]
+        of_calls = [self.do_not_call, self.target, self.outbound, self.call, self.turn, self.message]
+        return [*of_business, *of_calls, *after_the_call]
 
 
 def make_world(word: str, digit: int) -> World:
@@ -98,6 +110,18 @@ def make_world(word: str, digit: int) -> World:
     message = CallMessage.objects.create(
         **of_call, key="call_1", caller_name=f"{word} caller", text=f"{word} message", taken_at=STARTED
     )
+    CallLeg.objects.create(
+        **of_call,
+        key="call_2",
+        kind="cold",
+        state="completed",
+        target_name=f"{word} front desk",
+        briefing=f"{word} asks.",
+        asked_at=STARTED - timedelta(days=2),
+    )
+    target = TransferTarget.objects.create(
+        business=business, name=f"{word} front desk", description=f"{word} rooms", number=f"+1212555030{digit}"
+    )
     do_not_call = DoNotCall.objects.create(business=business, number=f"+1212555010{digit}", note=f"{word} note")
     outbound = OutboundCall.objects.create(
         business=business,
@@ -109,11 +133,11 @@ def make_world(word: str, digit: int) -> World:
         due_at=STARTED,
         asked_at=STARTED,
     )
-    of_business = (word, business, agent, published, draft, number, call, turn, message, tool, clip, do_not_call)
+    of_business = (word, business, agent, published, draft, number, call, turn, message, tool, clip)
     recording = Recording.objects.create(
         **of_call, recording_sid=f"RE{digit:032x}", state="failed", error=f"{word}-code", started_at=STARTED
     )
-    return World(*of_business, outbound, *after_the_call(word, digit, call), recording)
+    return World(*of_business, do_not_call, target, outbound, *after_the_call(word, digit, call), recording)
 
 
 def after_the_call(word: str, digit: int, call: CallLog) -> tuple[AfterCallSettings, LeadField, CallAnalysis, Lead]:

@@ -61,6 +61,19 @@ def a_tool_use(number: int, state: str = "finished", **fields: Any) -> dict[str,
     }
 
 
+def a_leg(which: int, state: str = "asked", **fields: Any) -> dict[str, Any]:
+    """The arguments of a leg but the call's, as who asked for it knows it."""
+    return {
+        "key": f"call_{which}",
+        "state": state,
+        "kind": "cold",
+        "target_name": "Nina",
+        "briefing": f"The caller asks about {which}.",
+        "asked_at": at(20 + which),
+        **fields,
+    }
+
+
 def a_message(number: int, **fields: Any) -> dict[str, Any]:
     """The arguments of a message but the call's."""
     return {

@@ -17,7 +17,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from businesses.models import Agent, Membership
-from calls.models import CallLog, CallMessage, ConversationTurn, ToolUse
+from calls.models import CallLeg, CallLog, CallMessage, ConversationTurn, ToolUse
 from tests.businesses.worlds import STARTED, World, make_world, staff_member
 
 LIST = "/admin/calls/calllog/"
@@ -61,6 +61,10 @@ class CallsCase(TestCase):
 
     def tool(self, call: CallLog, key: str, **fields: Any) -> ToolUse:
         return ToolUse.objects.create(call=call, business=call.business, tool_call_id=key, **fields)
+
+    def leg(self, call: CallLog, key: str, **fields: Any) -> CallLeg:
+        fields = {"kind": "cold", "target_name": "Nina", "asked_at": STARTED + timedelta(seconds=30), **fields}
+        return CallLeg.objects.create(call=call, business=call.business, key=key, **fields)
 
     def page(self, call: CallLog) -> str:
         return str(self.client.get(reverse("admin:calls_calllog_change", args=[call.pk])).content.decode())
@@ -271,6 +275,29 @@ class PageTest(CallsCase):
             self.assertIn(text, page)
         self.assertIn(reverse("admin:calls_callmessage_change", args=[message.pk]), page)
 
+    def test_everybody_who_was_called_for_the_caller_is_on_it(self) -> None:
+        call = self.call(last_stream=2, streams={"0": {"turns": 1, "ended_reason": "transferred"}, "2": {"turns": 1}})
+        self.turn(call, 0, bot_reply="I am putting you through.")
+        self.turn(call, 10_000, bot_reply="Nobody could be reached.")
+        self.turn(call, 20_000, bot_reply="Sorry, we were cut off.")
+        self.leg(call, "1", state="refused", reason="hourly_cap")
+        self.leg(call, "2", state="completed", number="+12125550171", duration_seconds=75, briefing=f"{CANARY} asks.")
+        self.leg(call, "3", state="ringing")
+        page = self.page(call)
+        for text in (
+            "Put through",
+            "as many calls as we may in an hour",
+            '<a href="tel:+12125550171">+12125550171</a>',
+            "0:30 into the call · for 1:15",
+            "Its end is not known",
+            "The caller was to be put through here, and came back.",
+            "The audio was interrupted here.",
+            "<dd>once</dd>",  # resumed: the other time the caller came back from a transfer
+        ):
+            self.assertIn(text, page)
+        self.assertNotIn(CANARY, page)
+        self.assertNotIn("Put through", self.page(self.call()))
+
     def test_nothing_of_another_business_is_on_it(self) -> None:
         second = make_world("Second", 2)
         self.assertEqual(self.client.get(reverse("admin:calls_calllog_change", args=[second.call.pk])).status_code, 302)
@@ -354,7 +381,7 @@ class PageTest(CallsCase):
             for index in range(500)
         )
         self.assertEqual(queries(long), queries(short))
-        self.assertLessEqual(queries(long), 14)
+        self.assertLessEqual(queries(long), 15)
         self.assertIn('href="#turn-499"', self.page(long))
 
     def test_nobody_adds_changes_or_deletes_a_call(self) -> None:

@@ -191,7 +191,7 @@ class RowsTest(TestCase):
         self.assertIsInstance(self.check("+12125550123"), Allowed)
         self.dial(timedelta(minutes=1))
         self.assertEqual(self.check("+12125550123"), Refused("hourly_cap"))
-        CallLeg.objects.update(asked_at=NOW - timedelta(hours=2))
+        CallLeg.objects.filter(number="+12125550199").update(asked_at=NOW - timedelta(hours=2))
         outbound = CallLog.objects.create(
             call_sid="CAoutbound", business=self.world.business, direction="outbound", to_number="+12125550123"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from typing import Any
 from unittest import mock
 
 from django.core.cache import cache
@@ -34,7 +35,7 @@ class AdmitTest(TransactionTestCase):
         doors.forget_agents()
         self.addCleanup(doors.forget_agents)
 
-    def ticket(self, **fields: int) -> Ticket:
+    def ticket(self, **fields: Any) -> Ticket:
         ids = {"business_id": self.business.pk, "agent_version_id": self.version.pk, **fields}
         text, _ = stream_tickets.issue(
             call_sid=CALL_SID, account_sid=ACCOUNT_SID, from_number="", to_number="", direction="inbound", **ids

@@ -26,6 +26,7 @@ from tests.calls.support import (
     CALLER,
     OUR_NUMBER,
     a_business,
+    a_leg,
     a_message,
     a_tool_use,
     a_turn,
@@ -53,7 +54,7 @@ def facts_of_a_call(business_id: int, call_sid: str = CALL_SID) -> list[Fact]:
 
 
 def facts_with_tools(business_id: int) -> list[Fact]:
-    """The same call, which is recorded, and in which a tool took a message."""
+    """The same call, which is recorded, in which a tool took a message, and somebody was called."""
     *before, status, (kind, end) = facts_of_a_call(business_id)
     call = {"call_sid": CALL_SID, "business_id": business_id}
     recording = {**call, "recording_sid": "RE" + "3" * 32, "channels": 2, "consent": "announced"}
@@ -62,6 +63,8 @@ def facts_with_tools(business_id: int) -> list[Fact]:
         (kinds.RECORDING, {**recording, "state": "in-progress"}),
         (kinds.TOOL_USE, {**call, **a_tool_use(1, "started")}),
         (kinds.MESSAGE, {**call, **a_message(1)}),
+        (kinds.LEG, {**call, **a_leg(1)}),
+        (kinds.LEG, {**call, **a_leg(1, "no-answer")}),
         (kinds.TOOL_USE, {**call, **a_tool_use(1)}),
         (kinds.RECORDING, {**recording, "state": "waiting", "duration_seconds": 20}),
         status,
@@ -193,7 +196,7 @@ class Confirming(KeeperCase):
             self.keeper.poll()
         self.assertEqual(CallLog.objects.get().owner_boot_id, "b" * 32)
 
-    def test_four_queries_ask_for_all_calls(self) -> None:
+    def test_five_queries_ask_for_all_calls(self) -> None:
         sids = [f"CA{number:032d}" for number in range(20)]
         for sid in sids:
             facts = facts_of_a_call(self.business.pk, sid)
@@ -201,7 +204,7 @@ class Confirming(KeeperCase):
             self.write(*facts)
         with CaptureQueriesContext(connection) as queries:
             self.assertEqual(self.left(), 0)
-        self.assertEqual(len(queries), 4)
+        self.assertEqual(len(queries), 5)
 
     def test_what_is_confirmed_is_not_asked_for_again(self) -> None:
         facts = facts_of_a_call(self.business.pk)[:4]

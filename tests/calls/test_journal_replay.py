@@ -22,7 +22,7 @@ from calls.journal import files, kinds, records
 from calls.journal.journal import Journal
 from calls.journal.records import Record
 from calls.journal.replay import DatabaseAway, Outcome, replay, write
-from calls.models import CallLog, CallMessage, ConversationTurn, RefusedFact, ToolUse
+from calls.models import CallLeg, CallLog, CallMessage, ConversationTurn, RefusedFact, ToolUse
 from calls.transcripts import render
 from tests.calls.support import (
     ACCOUNT_SID,
@@ -30,6 +30,7 @@ from tests.calls.support import (
     CALLER,
     OUR_NUMBER,
     a_business,
+    a_leg,
     a_message,
     a_tool_use,
     a_turn,
@@ -272,13 +273,15 @@ class IntoTheDatabase(ReplayCase, TestCase):
             (kinds.TOOL_USE, {**call, **a_tool_use(1)}),
             (kinds.TOOL_USE, {**call, **a_tool_use(2, "started")}),
             (kinds.MESSAGE, {**call, **a_message(1)}),
+            (kinds.LEG, {**call, **a_leg(1)}),
         )
         data = path.read_bytes()
-        self.assertIn("1 calls, 4 facts written, 0 refused", self.command())
+        self.assertIn("1 calls, 5 facts written, 0 refused", self.command())
         path.write_bytes(data)
         self.command()
         self.assertEqual(list(ToolUse.objects.values_list("state", flat=True)), ["finished", "started"])
         self.assertEqual(CallMessage.objects.get().text, "Please call me back about 1.")
+        self.assertEqual(CallLeg.objects.get().state, "asked")
 
     def test_a_call_without_an_end_is_left_open_for_the_sweep(self) -> None:
         self.leave(CALL_SID, *self.facts()[:3])

@@ -6,6 +6,7 @@ from django.core.cache import cache
 from django.test import SimpleTestCase
 
 from calls import live_calls
+from calls.live_calls import AskedTransfer
 from tests.calls.support import CALL_SID
 
 
@@ -61,6 +62,19 @@ class LiveCallsTest(SimpleTestCase):
         self.assertEqual(
             [live_calls.ended_reason(CALL_SID, number) for number in (0, 1)], ["stream_lost", "agent_ended"]
         )
+
+    def test_other_processes_learn_whom_the_caller_is_put_through_to_once_it_is(self) -> None:
+        self.addCleanup(cache.clear)
+        asked = AskedTransfer("call_1:é", 7)
+        live_calls.note_transfer(CALL_SID, asked)
+        self.assertEqual(live_calls.transfer(CALL_SID), asked)
+        for reason, told in (("agent_ended", None), ("transferred", asked)):
+            live_calls.note_ended(CALL_SID, reason, 0)
+            live_calls.share_ending(CALL_SID, 0)
+            self.assertEqual(live_calls.shared_transfer(CALL_SID), told)
+        for number in range(1000):
+            live_calls.note_transfer(f"CA{number:032x}", asked)
+        self.assertIsNone(live_calls.transfer(CALL_SID))
 
     def test_other_processes_learn_how_a_stream_ended(self) -> None:
         self.addCleanup(cache.clear)

@@ -14,7 +14,8 @@ from django.db import connection, connections
 from businesses.models import Business
 from calls.admission import Admission
 from calls.models import CallLog
-from calls.views import HOLD_SECONDS, MAX_HOLDS, MAX_MOVES, MOVE_SECONDS
+from calls.resuming import MAX_HOLDS, MAX_MOVES, MOVE_SECONDS
+from calls.views import HOLD_SECONDS
 from tests.calls.support import CALL_SID, OUR_NUMBER, a_business
 from tests.calls.test_views import FORWARD_TO, ORIGIN, WebhookTest
 

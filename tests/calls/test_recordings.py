@@ -181,7 +181,7 @@ class AnnouncedTest(WebhookTest):
 
     def test_a_call_that_is_resumed_is_not_announced_again(self) -> None:
         self.answer("announce")
-        with self.assertLogs("calls.views", "WARNING"):
+        with self.assertLogs("calls.resuming", "WARNING"):
             response = self.post("/twilio/stream-ended/?stream=0", CallStatus="in-progress")
         self.assertEqual(self.verbs(response), ["Connect", "Redirect"])
 

@@ -114,3 +114,10 @@ class StreamTicketsTest(SimpleTestCase):
                 self.assertEqual((read.is_outbound, read.stream_number), (is_outbound, 1))
                 who = stream_tickets.read_token(token, read, now=NOW)
                 self.assertEqual(who.direction, "outbound" if is_outbound else "inbound")
+
+    def test_a_ticket_says_that_the_caller_came_back(self) -> None:
+        for direction, is_outbound in (("inbound", False), ("outbound", True)):
+            ticket, _ = issue(direction=direction, stream_number=3, came_back=True)
+            read = stream_tickets.read_ticket(ticket, CALL_SID, now=NOW)
+            self.assertEqual((read.is_outbound, read.stream_number, read.came_back), (is_outbound, 3, True))
+        self.assertFalse(stream_tickets.read_ticket(issue()[0], CALL_SID, now=NOW).came_back)

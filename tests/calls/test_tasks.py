@@ -17,7 +17,7 @@ from calls import recorder, services, tasks
 from calls.away import is_away
 from calls.models import CallLog
 from calls.tasks import FactFailed, StorageUnavailable
-from tests.calls.support import CALL_SID, CALLER, OUR_NUMBER, a_business, a_message, a_tool_use, a_turn
+from tests.calls.support import CALL_SID, CALLER, OUR_NUMBER, a_business, a_leg, a_message, a_tool_use, a_turn
 from voiceagent.celery import app
 
 SPOKEN = "nobody else may read this"
@@ -27,6 +27,7 @@ QUEUES = {
     "save_tool_use": "default",
     "save_message": "default",
     "save_recording": "default",
+    "save_leg": "high",
     "finalize_call_log": "high",
     "apply_call_status": "high",
 }
@@ -115,6 +116,7 @@ class RunTest(TestCase):
         self.assertEqual(tasks.save_conversation_turn.run(**self.turn), f"{CALL_SID} turn 0")
         self.assertEqual(tasks.save_tool_use.run(**self.call, **a_tool_use(1)), f"{CALL_SID} tool use")
         self.assertEqual(tasks.save_message.run(**self.call, **a_message(1)), f"{CALL_SID} message")
+        self.assertEqual(tasks.save_leg.run(**self.call, **a_leg(1)), f"{CALL_SID} leg")
         said = {"status": "completed", "sequence_number": 3}
         self.assertEqual(tasks.apply_call_status.run(**self.call, **said), f"{CALL_SID} status 3")
         ended = {"status": "completed", "duration_seconds": 4, "transcript": "", "turns": [a_turn(0)]}
@@ -135,6 +137,7 @@ class RunTest(TestCase):
         for task, arguments in (
             (tasks.save_tool_use, a_tool_use(1, arguments=SPOKEN, output=SPOKEN, name=SPOKEN, tool_call_id=SPOKEN)),
             (tasks.save_message, a_message(1, text=SPOKEN, caller_name=SPOKEN, callback_number=SPOKEN)),
+            (tasks.save_leg, a_leg(1, key=SPOKEN, target_name=SPOKEN, number=SPOKEN, briefing=SPOKEN)),
         ):
             with mock.patch("celery.app.task.Task.apply_async", send):
                 task.apply_async(kwargs={**self.call, **arguments})

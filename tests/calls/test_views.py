@@ -41,6 +41,10 @@ class WrittenAtOnce:
         self.facts.append(("save_recording", arguments))
         services.save_recording(**arguments)
 
+    def save_leg(self, **arguments: Any) -> None:
+        self.facts.append(("save_leg", arguments))
+        services.save_leg(**arguments)
+
     def finalize_call_log(self, **arguments: Any) -> None:
         self.facts.append(("finalize_call_log", arguments))
         services.finalize_call_log(**arguments)
@@ -178,14 +182,14 @@ class IncomingCallTest(WebhookTest):
 
         for change in (inactive_number, inactive_business, no_published_version, unknown_number):
             change()
-            with self.subTest(change.__name__), self.assertLogs("calls.views", "WARNING") as logs:
+            with self.subTest(change.__name__), self.assertLogs("calls", "WARNING") as logs:
                 self.assertEqual(self.verbs(self.post("/twilio/voice/")), ["Say", "Hangup"])
             self.assertNotIn(CALLER, str([vars(record) for record in logs.records]))
         self.assertEqual(self.recorder.facts, [])
 
     def test_a_business_is_excused_in_its_own_language(self) -> None:
         Business.objects.update(is_active=False)
-        with self.assertLogs("calls.views", "WARNING"):
+        with self.assertLogs("calls", "WARNING"):
             self.assertIn("Es tut uns leid", self.post("/twilio/voice/").content.decode())
 
     def test_without_a_database_the_caller_hears_a_sentence(self) -> None:
@@ -254,14 +258,14 @@ class StreamEndedTest(WebhookTest):
     def test_a_call_that_we_hang_up_ends_without_its_callback(self) -> None:
         Business.objects.update(forwarding_number="")
         self.a_call(agent_version=self.version)
-        with self.assertLogs("calls.views", "WARNING"):
+        with self.assertLogs("calls", "WARNING"):
             self.assertEqual(self.verbs(self.ended("?stream=2")), ["Say", "Hangup"])
         self.assertEqual(CallLog.objects.get().status, "completed")
 
     def test_the_end_of_a_call_is_not_waited_for_in_a_sick_database(self) -> None:
         with (
             mock.patch.object(answering, "_business_of", side_effect=OperationalError("row: my secret")),
-            self.assertLogs("calls.views", "WARNING") as logs,
+            self.assertLogs("calls", "WARNING") as logs,
         ):
             self.assertEqual(self.verbs(self.ended(CallStatus="completed")), ["Hangup"])
         self.assertNotIn("secret", str([vars(record) for record in logs.records]))
@@ -273,26 +277,26 @@ class StreamEndedTest(WebhookTest):
         live_calls.share_ending(CALL_SID, 1)
         live_calls.note_ended(CALL_SID, "", 1)  # this process forgets
         self.assertEqual(self.verbs(self.ended("?stream=1")), ["Hangup"])
-        with self.assertLogs("calls.views", "WARNING"):
+        with self.assertLogs("calls", "WARNING"):
             self.assert_resumed(self.ended("?stream=0"), 1)
 
     def test_a_caller_who_was_cut_off_is_connected_anew(self) -> None:
         self.a_call(agent_version=self.version)
         for reason in ("stream_lost", "never_connected", "server_stopped"):
             live_calls.note_ended(CALL_SID, reason)
-            with self.subTest(reason), self.assertLogs("calls.views", "WARNING") as logs:
+            with self.subTest(reason), self.assertLogs("calls", "WARNING") as logs:
                 self.assert_resumed(self.ended(), 1)
             self.assertNotIn(CALLER, str([vars(record) for record in logs.records]))
 
     def test_the_agent_of_the_call_goes_on_with_it_whatever_was_published_since(self) -> None:
         self.a_call(agent_version=self.version)
         self.version.agent.start_draft(like=self.version).publish()
-        with self.assertLogs("calls.views", "WARNING"):
+        with self.assertLogs("calls", "WARNING"):
             self.assert_resumed(self.ended(), 1)
 
     def test_twice_at_most_then_a_person(self) -> None:
         self.a_call(agent_version=self.version)
-        with self.assertLogs("calls.views", "WARNING") as logs:
+        with self.assertLogs("calls", "WARNING") as logs:
             self.assert_resumed(self.ended("?stream=1"), 2)
             for query in ("?stream=2", "?stream=3", "?stream=-1", "?stream=x", "?stream=0&stream=0", ""):
                 response = self.ended(query)
@@ -303,20 +307,20 @@ class StreamEndedTest(WebhookTest):
     def test_a_model_that_failed_is_not_asked_again(self) -> None:
         self.a_call(agent_version=self.version)
         live_calls.note_ended(CALL_SID, "model_failed")
-        with self.assertLogs("calls.views", "WARNING"):
+        with self.assertLogs("calls", "WARNING"):
             self.assertEqual(self.verbs(self.ended()), ["Dial"])
 
     def test_a_server_that_stops_without_another_one_hands_the_caller_to_a_person(self) -> None:
         self.a_call(agent_version=self.version)
         live_calls.note_ended(CALL_SID, "server_stopped")
-        with override_settings(DRAIN_SECONDS=0), self.assertLogs("calls.views", "WARNING"):
+        with override_settings(DRAIN_SECONDS=0), self.assertLogs("calls", "WARNING"):
             self.assertEqual(self.verbs(self.ended()), ["Dial"])
 
     def test_where_there_is_no_room_the_caller_comes_again_and_then_reaches_a_person(self) -> None:
         self.a_call(agent_version=self.version)
         with (
             mock.patch("calls.admission.admit", return_value="draining"),
-            self.assertLogs("calls.views", "WARNING"),
+            self.assertLogs("calls", "WARNING"),
         ):
             response = self.ended()
             self.assertEqual(self.verbs(response), ["Pause", "Redirect"])
@@ -325,10 +329,10 @@ class StreamEndedTest(WebhookTest):
             self.assertEqual(self.verbs(self.ended("?stream=0&held=5")), ["Dial"])
 
     def test_when_nobody_knows_how_it_ended_the_caller_is_not_lost(self) -> None:
-        with self.assertLogs("calls.views", "WARNING"):
+        with self.assertLogs("calls", "WARNING"):
             self.assert_resumed(self.ended(), 1)  # no row yet: the dialled number says whose it is
         self.a_call(agent_version=self.version)
-        with self.assertLogs("calls.views", "WARNING"):
+        with self.assertLogs("calls", "WARNING"):
             self.assert_resumed(self.ended(), 1)
 
     def test_the_row_of_a_failed_call_does_not_make_it_end_well(self) -> None:
@@ -336,25 +340,25 @@ class StreamEndedTest(WebhookTest):
         self.a_call(ended_reason="")
         CallLog.objects.update(status="completed")
         live_calls.note_ended(CALL_SID, "model_failed")
-        with self.assertLogs("calls.views", "WARNING"):
+        with self.assertLogs("calls", "WARNING"):
             self.assertEqual(self.verbs(self.ended()), ["Dial"])
 
     def test_without_a_forwarding_number_there_is_an_apology(self) -> None:
         Business.objects.update(forwarding_number="")
-        with self.assertLogs("calls.views", "WARNING"):
+        with self.assertLogs("calls", "WARNING"):
             response = self.ended("?stream=2")
         self.assertEqual(self.verbs(response), ["Say", "Hangup"])
         self.assertIn("unterbrochen", response.content.decode())
 
     def test_nobody_is_forwarded_in_circles(self) -> None:
         Business.objects.update(forwarding_number=OUR_NUMBER)
-        with self.assertLogs("calls.views", "WARNING"):
+        with self.assertLogs("calls", "WARNING"):
             self.assertEqual(self.verbs(self.ended("?stream=2")), ["Say", "Hangup"])
 
     def test_without_a_database_the_caller_waits_a_moment_and_then_hears_an_apology(self) -> None:
         with (
             mock.patch.object(answering, "_aftermath", side_effect=OperationalError),
-            self.assertLogs("calls.views", "WARNING"),
+            self.assertLogs("calls", "WARNING"),
         ):
             response = self.ended("?stream=1")
             self.assertEqual(self.verbs(response), ["Pause", "Redirect"])
@@ -436,7 +440,7 @@ class StatusTest(WebhookTest):
         self.assertEqual(CallLog.objects.get().business_id, self.business.pk)
 
     def test_a_call_of_nobody_leaves_no_row(self) -> None:
-        with self.assertLogs("calls.views", "WARNING"):
+        with self.assertLogs("calls", "WARNING"):
             self.assertEqual(self.status("ringing", To="+15550100142"), 204)
         self.assertFalse(CallLog.objects.exists())
 

@@ -19,6 +19,7 @@ from businesses.models import Business
 from calls.models import CallLog, ConversationTurn
 from simulators.carrier.carrier import Carrier
 from simulators.carrier.ledger import CallLedger
+from simulators.carrier.script import Script
 from simulators.carrier.settings import Settings
 from tests.e2e import system as running
 from tests.e2e.processes import wait_until
@@ -74,7 +75,7 @@ class SystemTestCase(SimpleTestCase):
         return Carrier(Settings(**fields | changes))
 
     @classmethod
-    async def place(cls, script: str, to: str = NUMBER, **changes: Any) -> CallLedger:
+    async def place(cls, script: Script | str, to: str = NUMBER, **changes: Any) -> CallLedger:
         """Place one call and wait until the carrier has seen its end."""
         with cls.carrier(**changes) as carrier:
             return await carrier.place_call(script, from_=CALLER, to=to)

@@ -59,7 +59,7 @@ IDS: dict[str, list[Any]] = {
     "previous_item_id": [None, "a1", "a2", "a3", "u1", "u2", "f1"],
     "response_id": ["r1", "r2", "r3"],
     "tool_call_id": ["c1", "c2", "c3"],
-    "name": ["look_up", "end_call", "collect", "nothing"],
+    "name": ["look_up", "end_call", "collect", "transfer_call", "nothing"],
     "role": ["user", "assistant", "system", ""],
     "status": ["completed", "cancelled", "failed", "incomplete"],
     "digit": ["1", "#"],
@@ -201,6 +201,7 @@ class AnyOrder(RuleBasedStateMachine):
             "look_up": ToolSpec("look_up", 7.0),
             "collect": ToolSpec("collect", COLLECT_SECONDS, collects_digits=True),
             "end_call": ToolSpec("end_call", ends_call=True),
+            "transfer_call": ToolSpec("transfer_call", 3.0, puts_through=True),
         }
         self.past = PAST if past else ()
         self.call = Call(
@@ -364,7 +365,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(
         response=st.sampled_from(["r1", "r2", "r3"]),
         tool_call_id=st.sampled_from(["c1", "c2", "c3"]),
-        name=st.sampled_from(["look_up", "look_up", "end_call", "collect", "nothing"]),
+        name=st.sampled_from(["look_up", "look_up", "end_call", "collect", "transfer_call", "nothing"]),
         answered=st.booleans(),
     )
     def a_tool_is_called(self, response: str, tool_call_id: str, name: str, answered: bool) -> None:

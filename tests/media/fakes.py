@@ -80,6 +80,9 @@ class ListRecorder:
     def save_message(self, **facts: Any) -> None:
         self._keep("save_message", facts)
 
+    def save_leg(self, **facts: Any) -> None:
+        self._keep("save_leg", facts)
+
     def finalize_call_log(self, **facts: Any) -> None:
         self._keep("finalize_call_log", facts)
 

@@ -81,6 +81,25 @@ class RecordTest(SimpleTestCase):
         [message] = self.finish()["messages"]
         self.assertEqual({**message, "call_sid": CALL_SID, "business_id": 3}, told)
 
+    def test_of_the_legs_that_were_asked_for_the_last_one_goes_with_the_caller(self) -> None:
+        self.record.save_leg("call_1", "cold", "Nina", "It is 4111 1111 1111 1111.", 104.0)
+        self.record.save_leg("call_2", "cold", "Bert", "", 105.0, refused_for="premium")
+        self.record.save_leg("call_3", "cold", "Nina", "", 106.0)
+        told = [(leg["key"], leg["state"], leg["reason"]) for leg in self.recorder.of("save_leg")]
+        given_up = ("call_1", "canceled", "not_put_through")
+        self.assertEqual(
+            told, [("call_1", "asked", ""), ("call_2", "refused", "premium"), given_up, ("call_3", "asked", "")]
+        )
+        self.assertNotIn("4111 1111", self.recorder.of("save_leg")[0]["briefing"])
+        self.finish(ended_reason="transferred")
+        self.assertEqual(len(self.recorder.of("save_leg")), 4)
+
+    def test_a_leg_that_was_asked_for_is_given_up_when_the_call_ends_otherwise(self) -> None:
+        self.record.save_leg("call_1", "cold", "Nina", "", 104.0)
+        self.finish()
+        last = self.recorder.of("save_leg")[-1]
+        self.assertEqual((last["key"], last["state"]), ("call_1", "canceled"))
+
     def test_an_abrupt_end_carries_them_too(self) -> None:
         self.record.tool_started("call_1", "look_up", "{}", 104.0)
         self.record.save_message("call_2", "Nina", "+1555", "Call me back.", 105.0)

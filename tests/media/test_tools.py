@@ -8,7 +8,10 @@ from unittest import mock
 from django.test import SimpleTestCase, override_settings
 from structlog.testing import capture_logs
 
-from businesses.snapshots import AgentSnapshot, HttpTool
+from businesses.snapshots import AgentSnapshot, HttpTool, TransferOption
+from calls import doors, live_calls
+from calls.dial_policy import Allowed, Refused, Verdict
+from calls.live_calls import AskedTransfer
 from media import tools
 from media.engine.config import ToolSpec
 from media.tools import arguments
@@ -23,9 +26,15 @@ class ListRecord:
 
     def __init__(self) -> None:
         self.messages: list[tuple[str, str, str, str, float]] = []
+        self.legs: list[tuple[str, str, str, str, float, str]] = []
 
     def save_message(self, key: str, name: str, number: str, text: str, now: float) -> None:
         self.messages.append((key, name, number, text, now))
+
+    def save_leg(
+        self, key: str, kind: str, target_name: str, briefing: str, now: float, *, refused_for: str = ""
+    ) -> None:
+        self.legs.append((key, kind, target_name, briefing, now, refused_for))
 
     def tool_started(self, tool_call_id: str, name: str, arguments: str, now: float) -> None:
         raise AssertionError("the bridge says that, not a tool")
@@ -296,3 +305,71 @@ class DoNotCallTest(SimpleTestCase):
         with capture_logs():
             output, state = self.run_tool(from_number="anonymous")
         self.assertEqual((json.loads(output)["error"], state), ("no_number", "refused"))
+
+
+class TransferCallTests(SimpleTestCase):
+    """The agent puts the caller through, by a name that it may choose."""
+
+    nina = TransferOption(7, "Nina", "Sales", "cold")
+    bert = TransferOption(8, "Bert", "", "cold")
+
+    def setUp(self) -> None:
+        self.record = ListRecord()
+        self.asked: list[tuple[object, ...]] = []
+        self.verdict: Verdict | Exception = Allowed("+12125550171", "US", 1800)
+        self.addCleanup(live_calls.note_transfer, CALL_SID, AskedTransfer("", 0))
+
+        async def may_put_through(*asked: object) -> Verdict:
+            self.asked.append(asked)
+            if isinstance(self.verdict, Exception):
+                raise self.verdict
+            return self.verdict
+
+        self.enterContext(mock.patch.object(doors, "may_put_through", may_put_through))
+
+    def use(self, **arguments: str) -> tuple[str, str]:
+        of = agent(tools=("transfer_call",), transfer_options=(self.bert, self.nina))
+        text = json.dumps({"to": "Nina", "reason": "Ms. Lee wants a price.", **arguments})
+        return asyncio.run(tools.answer("transfer_call", text, context(of, self.record), 5.0))
+
+    def test_the_model_chooses_among_the_names_and_knows_no_number(self) -> None:
+        of = agent(tools=("end_call", "transfer_call"), transfer_options=(self.bert, self.nina))
+        [_, schema] = tools.schemas(of)
+        to = schema["parameters"]["properties"]["to"]
+        self.assertEqual((to["enum"], to["description"]), (["Bert", "Nina"], "Nina: Sales"))
+        self.assertIs(schema["parameters"]["additionalProperties"], False)
+        self.assertEqual(tools.specs(of)["transfer_call"], ToolSpec("transfer_call", 10.0, puts_through=True))
+
+    def test_without_targets_there_is_no_such_tool(self) -> None:
+        with capture_logs() as logs:
+            self.assertEqual(list(tools.specs(agent(tools=("end_call", "transfer_call")))), ["end_call"])
+        self.assertEqual(logs, [])
+
+    def test_what_is_allowed_is_recorded_and_remembered(self) -> None:
+        output, state = self.use()
+        self.assertEqual((state, json.loads(output)["ok"]), ("finished", True))
+        self.assertNotIn("2125550171", output)
+        self.assertEqual(self.asked, [(CALL_SID, 3, 7)])
+        self.assertEqual(self.record.legs, [("call_1", "cold", "Nina", "Ms. Lee wants a price.", 12.5, "")])
+        self.assertEqual(live_calls.transfer(CALL_SID), AskedTransfer("call_1", 7))
+
+    def test_a_refusal_is_told_with_its_reason_and_kept(self) -> None:
+        self.verdict = Refused("hourly_cap")
+        output, state = self.use()
+        told = json.loads(output)
+        self.assertEqual((state, told["error"]), ("refused", "hourly_cap"))
+        self.assertIn("as many calls as we may in an hour", told["message"])
+        self.assertEqual([leg[-1] for leg in self.record.legs], ["hourly_cap"])
+        self.assertNotEqual(live_calls.transfer(CALL_SID), AskedTransfer("call_1", 7))
+
+    def test_a_name_that_is_none_of_them_is_not_even_asked_for(self) -> None:
+        for name in ("Zoe", "+12125550171"):
+            output, state = self.use(to=name)
+            self.assertEqual((state, json.loads(output)["error"]), ("refused", "argument_is_no_choice"))
+        self.assertEqual((self.asked, self.record.legs), ([], []))
+
+    def test_without_rows_nobody_is_put_through(self) -> None:
+        self.verdict = doors.RowsAway()
+        output, state = self.use()
+        self.assertEqual((state, json.loads(output)["error"]), ("failed", "unavailable"))
+        self.assertEqual(self.record.legs, [])

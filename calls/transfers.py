@@ -1,0 +1,73 @@
+"""Whom callers are put through to: the targets that an agent may name, whether one may be dialled, and its number.
+
+The agent, and the speech model behind it, know names only. A number is read here alone: when the transfer is asked
+for, and again in the moment in which the carrier is told to dial.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from businesses.models import TransferTarget
+from businesses.snapshots import TransferOption
+from calls import dialing, streams
+from calls.dial_policy import Refused, Verdict
+from calls.live_calls import AskedTransfer
+from calls.models import CallLeg, LegState
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class LegToDial:
+    """A leg as the carrier is to be told of it; with a `refusal` (a short code) it is not dialled after all."""
+
+    business_id: int
+    key: str
+    kind: str
+    target_name: str
+    number: str = ""
+    ring_seconds: int = 0
+    max_seconds: int = 0
+    refusal: str = ""
+
+
+def options(business_id: int) -> tuple[TransferOption, ...]:
+    """Whom an agent of the business may put callers through to now."""
+    targets = TransferTarget.objects.filter(business_id=business_id, is_active=True).order_by("name")
+    return tuple(TransferOption(target.pk, target.name, target.description, target.kind) for target in targets)
+
+
+def verdict(call_sid: str, business_id: int, target_id: int, now: datetime) -> Verdict:
+    """Whether this call may be put through to the target at `now`."""
+    target = _target(business_id, pk=target_id)
+    if target is None:
+        return Refused("no_target")
+    tried = CallLeg.objects.filter(call__call_sid=call_sid, business_id=business_id).exclude(dialing.NEVER_DIALLED)
+    if tried.count() >= streams.MAX_TRANSFERS:
+        return Refused("per_call")
+    return dialing.check(business_id, target.number, now, to_colleague=True)
+
+
+def to_dial(call_sid: str, business_id: int, asked: AskedTransfer | None, now: datetime) -> LegToDial | None:
+    """The leg that the agent asked for last. `asked`: what the processes say that know of it; else the row does, if it
+    is there. None: nobody knows."""
+    if asked is not None:
+        key, target = asked.key, _target(business_id, pk=asked.target_id)
+    else:
+        legs = CallLeg.objects.filter(call__call_sid=call_sid, business_id=business_id, state=LegState.ASKED)
+        leg = legs.order_by("-asked_at", "-pk").first()
+        if leg is None:
+            return None
+        key, target = leg.key, _target(business_id, name=leg.target_name)
+    if target is None:
+        return LegToDial(business_id, key, "", "", refusal="no_target")
+    known = (business_id, key, target.kind, target.name)
+    # Other calls may have used up what there was when the agent asked; this one's own leg does not count itself.
+    allowed = dialing.check(business_id, target.number, now, to_colleague=True, besides=(call_sid, key))
+    if isinstance(allowed, Refused):
+        return LegToDial(*known, refusal=allowed.code)
+    return LegToDial(*known, allowed.number, target.ring_seconds, allowed.max_seconds)
+
+
+def _target(business_id: int, **known: object) -> TransferTarget | None:
+    return TransferTarget.objects.filter(business_id=business_id, is_active=True, **known).first()
