@@ -72,7 +72,7 @@ class TaskCase(TestCase):
 class RenderTest(TaskCase):
     def test_a_version_is_rendered_by_the_model_and_calls_get_it(self) -> None:
         with simulated():
-            self.assertEqual(tasks.render_clips.run(self.version.pk), f"version {self.version.pk}: 8 of 8")
+            self.assertEqual(tasks.render_clips.run(self.version.pk), f"version {self.version.pk}: 9 of 9")
             self.assertEqual(tasks.render_clips.run(self.version.pk), f"version {self.version.pk}: nothing due")
         said = self.version.snapshot().clips
         self.assertEqual(set(said), {"greeting", *sentences.KEYS})
@@ -82,7 +82,7 @@ class RenderTest(TaskCase):
 
     def test_what_failed_is_kept_as_a_code_and_what_succeeded_is_used(self) -> None:
         with mock.patch.object(tasks, "render", half), self.assertLogs("media.tasks", "WARNING") as logs:
-            self.assertEqual(tasks.render_clips.run(self.version.pk), f"version {self.version.pk}: 1 of 8")
+            self.assertEqual(tasks.render_clips.run(self.version.pk), f"version {self.version.pk}: 1 of 9")
         self.assertEqual(set(self.version.snapshot().clips), {"greeting"})
         self.assertEqual(clips.errors(self.version.pk), dict.fromkeys(sentences.KEYS, "timeout"))
         facts = vars(logs.records[0])
@@ -148,9 +148,9 @@ class BeatTest(TaskCase):
 class CommandTest(TaskCase):
     def test_it_renders_what_new_calls_use_and_says_so(self) -> None:
         with simulated():
-            self.assertEqual(self.run_command(), f"version {self.version.pk}: 8 of 8.\n")
+            self.assertEqual(self.run_command(), f"version {self.version.pk}: 9 of 9.\n")
             self.assertEqual(self.run_command(), f"version {self.version.pk}: nothing due.\n")
-            self.assertEqual(self.run_command("--again"), f"version {self.version.pk}: 8 of 8.\n")
+            self.assertEqual(self.run_command("--again"), f"version {self.version.pk}: 9 of 9.\n")
 
     def test_it_names_what_failed_and_tries_it_at_once(self) -> None:
         for _ in range(2):
