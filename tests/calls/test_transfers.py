@@ -15,7 +15,7 @@ from django.test import TestCase
 from django.utils import timezone
 
 from businesses.models import AgentVersion, Business, DialPolicy, TransferTarget
-from calls import answering, doors, live_calls, services, stream_tickets, transfers
+from calls import answering, doors, live_calls, resuming, services, stream_tickets, transfers
 from calls.dial_policy import Allowed, Refused
 from calls.live_calls import AskedTransfer
 from calls.models import CallLeg, CallLog
@@ -114,6 +114,7 @@ class DialTest(WebhookTest):
 
     def setUp(self) -> None:
         super().setUp()
+        self.enterContext(mock.patch.object(resuming, "DEADLINE_SECONDS", 10.0))  # the machine may be busy
         Business.objects.update(language="en")
         self.target = a_target(self.business, ring_seconds=25)
         self.addCleanup(cache.clear)
