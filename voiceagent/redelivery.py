@@ -7,10 +7,17 @@ database that is every task that waited for its next try.
 
 Here a worker renews what it holds every few seconds, by the broker's clock, so that a message which is not renewed has
 nobody. It is given back when two looks found it so. Kombu's own way stays, for what this one may miss.
+
+And a worker lets go of what it could not acknowledge. Celery only logs that the broker did not answer ("Couldn't ack"),
+and kombu counts the message as held from then on: with as many of those as a worker may hold, a few, it lives and beats
+and takes nothing any more (found by `make chaos`: "Redis blackholed"). If the broker has the message still it comes
+again, and is stored once.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, cast
 
 from celery import bootsteps
@@ -26,6 +33,18 @@ class Leases:
     def __init__(self, qos: Any) -> None:
         self._qos = qos
         self._suspects: dict[bytes, float] = {}
+        qos.ack, qos.reject = self._letting_go(qos.ack), self._letting_go(qos.reject)
+
+    def _letting_go(self, settle: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(settle)
+        def settle_or_let_go(delivery_tag: str, *args: Any, **options: Any) -> None:
+            try:
+                settle(delivery_tag, *args, **options)
+            except Exception:
+                self._qos._dirty.add(delivery_tag)  # what kombu does with one that is settled
+                raise
+
+        return settle_or_let_go
 
     def beat(self) -> int:
         """Renew what this worker holds, and give back what nobody holds. Return how much that was.

@@ -78,6 +78,38 @@ class LeasesTest(SimpleTestCase):
                 self.take(holding)
                 self.assertEqual(self.beats(other, self.now + 40), 1)
 
+    def test_what_could_not_be_acknowledged_is_let_go_of_and_comes_again(self) -> None:
+        for settle in ("ack", "reject", "requeue"):
+            with self.subTest(settle):
+                holding, other = self.worker(), Leases(self.worker().qos)
+                holding.basic_qos(0, 1, False)
+                leases = Leases(holding.qos)
+                message = self.take(holding)
+                self.assertFalse(holding.qos.can_consume())
+                hung = redis.TimeoutError("Timeout reading from socket")
+                broken = "restore_by_tag" if settle == "requeue" else "_remove_from_indices"
+                with mock.patch.object(holding.qos, broken, side_effect=hung), self.assertRaises(redis.TimeoutError):
+                    getattr(message, settle)()
+                self.assertTrue(holding.qos.can_consume())
+                self.beats(other, self.now + 40, also=leases)
+                self.assertEqual(len(self.valkey.queued(QUEUE)), 1)
+
+    def test_nothing_comes_again_if_the_broker_had_heard_it(self) -> None:
+        holding, other = self.worker(), Leases(self.worker().qos)
+        leases = Leases(holding.qos)
+        message = self.take(holding)
+        real = holding.qos._remove_from_indices
+
+        def hang_afterwards(*given: Any) -> None:
+            real(*given).execute()
+            raise redis.TimeoutError("Timeout reading from socket")
+
+        with mock.patch.object(holding.qos, "_remove_from_indices", hang_afterwards):
+            self.assertRaises(redis.TimeoutError, message.ack)
+        self.assertTrue(holding.qos.can_consume())
+        self.beats(other, self.now + 40, also=leases)
+        self.assertEqual(self.valkey.queued(QUEUE), [])
+
     def test_a_broker_that_hangs_is_celerys_to_mend(self) -> None:
         leases = Leases(self.worker().qos)
         self.valkey.close()
