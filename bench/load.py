@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from bench.native import program
+from bench.system import prefer
 
 OPEN_SECONDS = 20.0
 IN_FLIGHT_SECONDS = 1.0  # what has not come after this long is lost
@@ -42,9 +43,7 @@ class Load:
         arguments = ["taskset", "-c", str(core), str(program("load")), *(["in-order"] if in_order else [])]
         self._process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
         # Nothing else on its core may make it late: that would count as the system's delay.
-        with_priority = os.geteuid() == 0
-        if with_priority:
-            os.setpriority(os.PRIO_PROCESS, self._process.pid, -15)
+        prefer(self._process.pid, -15)
         self._read = b""
         self.model_port = int(self._line(5.0).split()[1])
 

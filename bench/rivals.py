@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import socket
 import subprocess
@@ -17,7 +16,7 @@ from urllib.parse import urlsplit
 from bench.carrier import Account, ask
 from bench.load import Entrance, Load
 from bench.native import BUILT, program
-from bench.system import GENERATOR_CORE, NICE, REPOSITORY, WEB_CORE, System, free_port
+from bench.system import GENERATOR_CORE, NICE, REPOSITORY, WEB_CORE, System, free_port, prefer
 
 PEERS = REPOSITORY / "bench" / "peers"
 PEERS_PYTHON = BUILT / "peers" / "bin" / "python"
@@ -113,8 +112,7 @@ def _serving(command: Sequence[str], load: Load) -> Iterator[tuple[int, int]]:
     with log.open("wb") as output:
         process = subprocess.Popen(tied, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
     try:
-        if os.geteuid() == 0:
-            os.setpriority(os.PRIO_PROCESS, process.pid, NICE)
+        prefer(process.pid, NICE)
         _wait_until_it_listens(port, log)
         yield process.pid, port
     finally:

@@ -1,15 +1,27 @@
 """The Celery application: `celery -A voiceagent worker -Q high,default`."""
 
+import logging
 import os
 import time
 from typing import Any
 
 from celery import Celery
-from celery.signals import beat_init, before_task_publish, celeryd_init, setup_logging, worker_init, worker_ready
+from celery.signals import (
+    beat_init,
+    before_task_publish,
+    celeryd_init,
+    setup_logging,
+    task_prerun,
+    worker_init,
+    worker_ready,
+)
+from django.db import connections
 
 from voiceagent import logs, valkey
 from voiceagent.redelivery import Redelivery
 from voiceagent.worker_heart import WorkerHeart
+
+logger = logging.getLogger(__name__)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "voiceagent.settings")
 
@@ -33,6 +45,21 @@ def say_when(headers: dict[str, Any] | None = None, **_signal: object) -> None:
 
 
 before_task_publish.connect(say_when)
+
+
+def begin_outside_transactions(task: Any, **_signal: object) -> None:
+    """A time limit that strikes while Django begins or ends a transaction leaves the connection believing that it is in
+    one. Everything would fail on it from then on, for as long as the worker's process lives: it gets another one."""
+    if task.request.is_eager:
+        return
+    for connection in connections.all(initialized_only=True):
+        if connection.in_atomic_block:
+            logger.error("a database connection was left in a transaction", extra={"alias": connection.alias})
+            connection.close()
+            del connections[connection.alias]
+
+
+task_prerun.connect(begin_outside_transactions)
 
 
 def replay_journal(**_signal: object) -> None:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import threading
 from typing import Any
 from unittest import mock
 
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery.exceptions import Retry
+from celery.signals import task_prerun
 from django.conf import settings
-from django.db import DatabaseError, IntegrityError, InterfaceError, InternalError, OperationalError, connections
-from django.test import SimpleTestCase, TestCase
+from django.db import (
+    DatabaseError,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    ProgrammingError,
+    connection,
+    connections,
+)
+from django.test import SimpleTestCase, TestCase, TransactionTestCase
 from psycopg import errors as psycopg_errors
 
 from calls import recorder, services, tasks
@@ -95,6 +107,32 @@ class ContractTest(SimpleTestCase):
         self.assertIsNone(app.conf.broker_connection_max_retries)
         self.assertEqual(app.conf.worker_soft_shutdown_timeout, 25)
         self.assertIn("celery.backend_cleanup", app.conf.beat_schedule)
+
+
+class LeftInTransactionTest(TransactionTestCase):
+    def test_a_connection_that_a_time_limit_left_in_a_transaction_is_replaced(self) -> None:
+        def broken() -> None:
+            """As SoftTimeLimitExceeded leaves it within Atomic.__enter__, and `_store` after it."""
+            connection.ensure_connection()
+            connection.in_atomic_block = True
+            connections.close_all()
+
+        failure, rows = [], []
+
+        def worker() -> None:
+            broken()
+            with contextlib.suppress(ProgrammingError):
+                CallLog.objects.count()
+                failure.append("it was not broken")
+            task_prerun.send(sender=tasks.save_conversation_turn, task=mock.Mock(**{"request.is_eager": False}))
+            rows.append(CallLog.objects.count())
+            connections.close_all()
+
+        with self.assertLogs("voiceagent.celery", "ERROR"):
+            thread = threading.Thread(target=worker)
+            thread.start()
+            thread.join()
+        self.assertEqual((failure, rows), ([], [0]))
 
 
 class RunTest(TestCase):
