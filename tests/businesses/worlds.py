@@ -22,8 +22,19 @@ from businesses.models import (
     PhoneNumber,
     TransferTarget,
 )
-from calls.models import CallLeg, CallLog, CallMessage, CallStatus, ConversationTurn, EndedReason, Recording, ToolUse
+from calls.models import (
+    CallLeg,
+    CallLog,
+    CallMessage,
+    CallStatus,
+    ConversationTurn,
+    DeadLetter,
+    EndedReason,
+    Recording,
+    ToolUse,
+)
 from outbound.models import OutboundCall
+from tests.calls.support import a_turn
 
 HOURS = ("opening_hours", "holidays")  # the prefixes of their forms
 STARTED = datetime(2026, 11, 23, 14, 5, 12, tzinfo=UTC)
@@ -52,10 +63,11 @@ class World:
     analysis: CallAnalysis
     lead: Lead
     recording: Recording
+    dead_letter: DeadLetter
 
     def rows(self) -> list[Model]:
         of_business = [self.business, self.agent, self.published, self.draft, self.number, self.tool, self.clip]
-        after_the_call = [self.after_call, self.lead_field, self.analysis, self.lead, self.recording]
+        after_the_call = [self.after_call, self.lead_field, self.analysis, self.lead, self.recording, self.dead_letter]
         of_calls = [self.do_not_call, self.target, self.outbound, self.call, self.turn, self.message]
         return [*of_business, *of_calls, *after_the_call]
 
@@ -137,7 +149,18 @@ def make_world(word: str, digit: int) -> World:
     recording = Recording.objects.create(
         **of_call, recording_sid=f"RE{digit:032x}", state="failed", error=f"{word}-code", started_at=STARTED
     )
-    return World(*of_business, do_not_call, target, outbound, *after_the_call(word, digit, call), recording)
+    dead_letter = DeadLetter.objects.create(
+        task_id=f"{word}-task",
+        kind="save_conversation_turn",
+        call_sid=call.call_sid,
+        business=business,
+        reason=f"{word} reason",
+        deliveries=5,
+        payload={"call_sid": call.call_sid, "business_id": business.pk, **a_turn(1, user_text=f"{word} text")},
+    )
+    return World(
+        *of_business, do_not_call, target, outbound, *after_the_call(word, digit, call), recording, dead_letter
+    )
 
 
 def after_the_call(word: str, digit: int, call: CallLog) -> tuple[AfterCallSettings, LeadField, CallAnalysis, Lead]:
