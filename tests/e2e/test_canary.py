@@ -140,7 +140,8 @@ class Listener:
             thread.join(5)
 
     def _listen_to_commands(self) -> None:
-        with redis.Redis.from_url(self._redis_url).monitor() as monitor, suppress(redis.ConnectionError):
+        client: Any = redis.Redis.from_url(self._redis_url)
+        with client.monitor() as monitor, suppress(redis.ConnectionError):
             for command in monitor.listen():  # ends with the broker
                 if self._stop.is_set():
                     return
@@ -166,7 +167,7 @@ class CardNumberEverywhere(RecordingSystem):
     service: ClassVar[Service]
     ledger: ClassVar[CallLedger]
     listener: ClassVar[Listener]
-    row: ClassVar[CallLog]
+    call_row: CallLog
 
     @classmethod
     def setUpClass(cls) -> None:
