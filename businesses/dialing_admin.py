@@ -187,8 +187,8 @@ class TransferTargetAdmin(TenantAdmin):
 
     business_lookup = "business"
     form = NumberForm
-    fields = ["name", "business", "description", "number", "ring_seconds", "is_active"]
-    list_display = ["name", "business", "number", "description", "is_active"]
+    fields = ["name", "business", "description", "number", "kind", "ring_seconds", "is_active"]
+    list_display = ["name", "business", "number", "kind", "description", "is_active"]
     list_filter = [BusinessFilter, "is_active"]
     list_select_related = ["business"]
     search_fields = ["name", "number"]

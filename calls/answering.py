@@ -19,7 +19,7 @@ from calls import live_calls, transfers
 from calls.live_calls import AskedTransfer
 from calls.models import TERMINAL_STATUSES, CallLog, EndedReason
 from calls.threads import BoundedPool, PoolBusy
-from calls.transfers import LegToDial
+from calls.transfers import Briefing, LegToDial
 
 Result = TypeVar("Result")
 
@@ -97,6 +97,11 @@ def leg_to_dial(call_sid: str, numbers: list[str], asked: AskedTransfer | None, 
         return None if business_id is None else transfers.to_dial(call_sid, business_id, asked, timezone.now())
 
     return _within(seconds, look_up)
+
+
+def briefing(call_sid: str, business_id: int, key: str, seconds: float) -> Briefing:
+    """What is told to a colleague before the caller is joined. Raise LookupFailed."""
+    return _within(seconds, lambda: transfers.briefing(call_sid, business_id, key))
 
 
 def business_of(call_sid: str, numbers: list[str], seconds: float) -> int | None:

@@ -1,4 +1,5 @@
-"""What a caller hears when no agent speaks, by language. Said by the carrier's own voice."""
+"""What a caller hears when no agent speaks, and a colleague before taking a call, by language. Said by the carrier's
+own voice."""
 
 _PHRASES = {
     "en": {
@@ -11,6 +12,8 @@ _PHRASES = {
         "recorded": "This call is recorded.",
         "may_record": "May we record this call? Press 1 if you agree. To go on without a recording, press 2, "
         "or just wait.",
+        "briefing": "A caller is to be put through to you.",
+        "take_it": "Press 1 to take the call, or any other key if you cannot.",
     },
     "de": {
         "unavailable": "Es tut uns leid. Wir können Ihren Anruf gerade nicht annehmen. Bitte versuchen Sie es später.",
@@ -22,6 +25,8 @@ _PHRASES = {
         "recorded": "Dieses Gespräch wird aufgezeichnet.",
         "may_record": "Dürfen wir dieses Gespräch aufzeichnen? Drücken Sie die 1, wenn Sie einverstanden sind. "
         "Ohne Aufzeichnung geht es mit der 2 weiter, oder wenn Sie einfach warten.",
+        "briefing": "Ein Anrufer soll zu Ihnen verbunden werden.",
+        "take_it": "Drücken Sie die 1, um das Gespräch anzunehmen, oder eine andere Taste, wenn es nicht geht.",
     },
     "es": {
         "unavailable": "Lo sentimos. No podemos atender su llamada en este momento. Inténtelo de nuevo más tarde.",
@@ -33,6 +38,8 @@ _PHRASES = {
         "recorded": "Esta llamada se graba.",
         "may_record": "¿Podemos grabar esta llamada? Pulse 1 si está de acuerdo. Para continuar sin grabación, "
         "pulse 2 o simplemente espere.",
+        "briefing": "Le queremos pasar una llamada.",
+        "take_it": "Pulse 1 para aceptarla, o cualquier otra tecla si no puede.",
     },
     "fr": {
         "unavailable": "Nous sommes désolés. Nous ne pouvons pas prendre votre appel. Veuillez réessayer plus tard.",
@@ -44,6 +51,8 @@ _PHRASES = {
         "recorded": "Cet appel est enregistré.",
         "may_record": "Pouvons-nous enregistrer cet appel ? Appuyez sur 1 si vous êtes d'accord. Pour "
         "continuer sans enregistrement, appuyez sur 2 ou patientez.",
+        "briefing": "Nous souhaitons vous passer un appel.",
+        "take_it": "Appuyez sur 1 pour le prendre, ou sur une autre touche si vous ne pouvez pas.",
     },
 }
 

@@ -17,7 +17,7 @@ from businesses.snapshots import AgentSnapshot
 from calls import admission, answering, doors, live_calls, recorder, stream_tickets, streams
 from calls.answering import Aftermath, LookupFailed
 from calls.carriers import twilio
-from calls.models import CallStatus, EndedReason, LegState
+from calls.models import CallStatus, EndedReason, LegKind, LegState
 from calls.phrases import phrase
 from calls.signed import twiml
 
@@ -190,6 +190,7 @@ def put_through(request: HttpRequest, call_sid: str, aftermath: Aftermath) -> Ht
             max_seconds=leg.max_seconds,
             about={"business": leg.business_id, "leg": leg.key},
             stand={"stream": stand.number, "returned": stand.returned},
+            asks_first=leg.kind == LegKind.WARM,
         )
     )
 

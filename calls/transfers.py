@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from businesses.models import TransferTarget
+from businesses.models import Business, TransferTarget
 from businesses.snapshots import TransferOption
 from calls import dialing, streams
 from calls.dial_policy import Refused, Verdict
@@ -29,6 +29,14 @@ class LegToDial:
     ring_seconds: int = 0
     max_seconds: int = 0
     refusal: str = ""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Briefing:
+    """What the agent has to tell the colleague, and the language in which it did."""
+
+    text: str = ""
+    language: str = "en"
 
 
 def options(business_id: int) -> tuple[TransferOption, ...]:
@@ -67,6 +75,15 @@ def to_dial(call_sid: str, business_id: int, asked: AskedTransfer | None, now: d
     if isinstance(allowed, Refused):
         return LegToDial(*known, refusal=allowed.code)
     return LegToDial(*known, allowed.number, target.ring_seconds, allowed.max_seconds)
+
+
+def briefing(call_sid: str, business_id: int, key: str) -> Briefing:
+    """Nothing to tell where the leg has no row yet."""
+    business = Business.objects.filter(pk=business_id).first()
+    if business is None:
+        return Briefing()
+    leg = CallLeg.objects.filter(business=business, call__call_sid=call_sid, key=key).first()
+    return Briefing(leg.briefing if leg is not None else "", business.language)
 
 
 def _target(business_id: int, **known: object) -> TransferTarget | None:

@@ -10,6 +10,8 @@ urlpatterns = [
     path("stream-ended/", views.stream_ended, name="twilio-stream-ended"),
     path("status/", views.status, name="twilio-status"),
     path("transfer-ended/", transfer_views.transfer_ended, name="twilio-transfer-ended"),
+    path("transfer-briefing/", transfer_views.briefing, name="twilio-transfer-briefing"),
+    path("transfer-answer/", transfer_views.answer, name="twilio-transfer-answer"),
     path("leg-status/", transfer_views.leg_status, name="twilio-leg-status"),
     path("recording/", recording_views.recording, name="twilio-recording"),
 ]

@@ -178,11 +178,14 @@ def put_through(
     max_seconds: int,
     about: Mapping[str, object],
     stand: Mapping[str, object],
+    asks_first: bool = False,
 ) -> str:
     """Put the caller through to `number` (E.164) for a while, and ask what comes next however that ends. `about` says
     which leg it is, `stand` how far the call is; both come back in the addresses. `caller_id`: empty for the caller's
-    own number."""
-    after = _address("transfer-ended", {**about, **stand})
+    own number. `asks_first`: whoever answers is asked before the two are joined, and the caller hears it ring
+    meanwhile, which is what answerOnBridge does."""
+    asked = {"asked": 1} if asks_first else {}
+    after = _address("transfer-ended", {**about, **stand, **asked})
     dial = Dial(
         action=after,
         method="POST",
@@ -193,6 +196,8 @@ def put_through(
     )
     dial.number(
         number,
+        url=_address("transfer-briefing", about) if asks_first else None,
+        method="POST" if asks_first else None,
         status_callback=_address("leg-status", about),
         status_callback_event="initiated ringing answered completed",
         status_callback_method="POST",
@@ -200,6 +205,17 @@ def put_through(
     response = VoiceResponse()
     response.append(dial)
     return str(response)
+
+
+def brief(text: str, language: str, about: Mapping[str, object], seconds: int) -> str:
+    """Run at the colleague's end: say what it is about, and ask for a key."""
+    address = f"{settings.PUBLIC_URL}/twilio/transfer-answer/?{urlencode(about)}"
+    return ask_for_a_key(address, text, language, seconds)
+
+
+def join() -> str:
+    """At the colleague's end there is nothing more to do: the two are joined."""
+    return str(VoiceResponse())
 
 
 def _address(what: str, query: Mapping[str, object]) -> str:

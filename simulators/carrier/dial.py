@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
 from simulators.carrier.account import new_sid
+from simulators.carrier.gather import action_of
 from simulators.carrier.ledger import LegRecord
 from simulators.carrier.settings import Colleague
 from simulators.carrier.twiml import Document, Verb
@@ -121,12 +122,14 @@ class Leg:
                         await self._hear(child)
                     if colleague.hangs_up:
                         return False
+                    action = action_of(document, verb)
                     if keys := colleague.keys[: int(verb.get("numDigits", "99"))]:
                         self.record.pressed += keys
                         self._call.tell(f"the colleague presses {keys}")
-                        action = urljoin(document.url, verb.get("action") or document.url)
                         return "gather", verb.get("method", "POST"), action, {"Digits": keys}
                     await self._sleep(float(verb.get("timeout", "5")))
+                    if verb.get("actionOnEmptyResult") == "true":
+                        return "gather", verb.get("method", "POST"), action, {"Digits": ""}
                 case "Redirect":
                     return "redirect", verb.get("method", "POST"), urljoin(document.url, verb.text)
                 case "Hangup":

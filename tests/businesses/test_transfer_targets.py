@@ -27,13 +27,14 @@ class TargetPagesTest(TestCase):
 
     def form(self, **fields: Any) -> dict[str, Any]:
         named = {"name": "Nina", "description": "Sales", "number": "(212) 555-0123", "is_active": "on"}
-        return {**named, "business": self.ours.business.pk, "ring_seconds": "25", **fields}
+        return {**named, "business": self.ours.business.pk, "ring_seconds": "25", "kind": "warm", **fields}
 
     def test_a_target_is_added_as_its_number_is_written(self) -> None:
         self.assertEqual(self.client.post(f"{LIST}add/", self.form()).status_code, 302)
         target = TransferTarget.objects.get(name="Nina")
         self.assertEqual(
-            (target.number, target.ring_seconds, target.business), ("+12125550123", 25, self.ours.business)
+            (target.number, target.kind, target.ring_seconds, target.business),
+            ("+12125550123", "warm", 25, self.ours.business),
         )
         self.assertContains(self.client.get(LIST), "Nina")
 

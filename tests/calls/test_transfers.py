@@ -360,6 +360,104 @@ class DialTest(WebhookTest):
         self.assertEqual(answer.live_calls, frozenset())
 
 
+class AskedFirstTest(DialTest):
+    """The colleague hears what it is about, and takes the call by a key."""
+
+    path = "?business={}&leg=call_1"
+
+    def at_the_colleague(self, what: str, business: Business | None = None, **fields: str) -> Any:
+        of_leg = {"CallSid": LEG_SID, "ParentCallSid": CALL_SID, "CallStatus": "in-progress", "To": COLLEAGUE, **fields}
+        return self.post(f"/twilio/{what}/{self.path.format((business or self.business).pk)}", **of_leg)
+
+    def a_leg(self, briefing: str = "Ms. Lee has lost a filling.") -> None:
+        self.a_call()
+        services.save_leg(CALL_SID, self.business.pk, "call_1", "asked", kind="warm", briefing=briefing)
+
+    def said(self, response: Any) -> ElementTree.Element:
+        self.assertEqual(self.verbs(response), ["Gather", "Redirect"])
+        gather = ElementTree.fromstring(response.content)[0]
+        self.assertEqual((gather.attrib["numDigits"], gather.attrib["actionOnEmptyResult"]), ("1", "true"))
+        self.assertEqual(urlsplit(gather.attrib["action"]).path, "/twilio/transfer-answer/")
+        self.assertNotIn(COLLEAGUE[1:], gather.attrib["action"])
+        [say] = gather
+        return say
+
+    def test_whoever_answers_is_asked_and_the_caller_hears_it_ring(self) -> None:
+        self.a_call()
+        TransferTarget.objects.update(kind="warm")
+        self.asked()
+        dial = self.dial(self.ended())
+        self.assertEqual(dial.attrib["answerOnBridge"], "true")
+        self.assertEqual(parse_qs(urlsplit(dial.attrib["action"]).query)["asked"], ["1"])
+        whisper = urlsplit(dial[0].attrib["url"])
+        self.assertEqual((whisper.path, dial[0].attrib["method"]), ("/twilio/transfer-briefing/", "POST"))
+        self.assertNotIn(COLLEAGUE[1:], whisper.query)
+        self.assertEqual(CallLeg.objects.get().kind, "warm")
+
+    def test_the_colleague_hears_what_the_agent_wrote_in_the_businesss_language(self) -> None:
+        hostile = '</Say><Dial>+1900</Dial> & "Ms. Lee"'
+        self.a_leg(hostile)
+        Business.objects.filter(pk=self.business.pk).update(language="de")
+        say = self.said(self.at_the_colleague("transfer-briefing"))
+        self.assertEqual(say.attrib, {"language": "de-DE"})
+        self.assertIn(hostile, str(say.text))
+        self.assertIn("Drücken Sie die 1", str(say.text))
+        leg = CallLeg.objects.get()
+        self.assertEqual((leg.state, leg.leg_sid), ("answered", LEG_SID))
+
+    def test_without_its_row_the_colleague_is_asked_all_the_same(self) -> None:
+        self.a_call()
+        self.assertIn("Press 1", str(self.said(self.at_the_colleague("transfer-briefing")).text))
+        with (
+            mock.patch.object(transfers, "briefing", side_effect=OperationalError("Ms. Lee")),
+            self.assertLogs("calls.transfer_views", "ERROR") as logs,
+        ):
+            self.assertIn("Press 1", str(self.said(self.at_the_colleague("transfer-briefing")).text))
+        self.assertNotIn("Ms. Lee", str([vars(record) for record in logs.records]))
+
+    def test_nothing_of_another_businesss_call_is_told(self) -> None:
+        self.a_leg()
+        other, _ = a_business("+15550100101", name="Other")
+        text = str(self.said(self.at_the_colleague("transfer-briefing", other)).text)
+        self.assertNotIn("Ms. Lee", text)
+        self.at_the_colleague("transfer-answer", other, Digits="1")
+        self.assertEqual(CallLeg.objects.get().state, "asked")
+
+    def test_one_key_takes_the_call_and_nothing_else_does(self) -> None:
+        for digits, verbs, state, reason in (
+            ("1", [], "accepted", ""),
+            ("2", ["Hangup"], "refused", "said_no"),
+            ("#", ["Hangup"], "refused", "said_no"),
+            ("", ["Hangup"], "refused", "no_key"),
+        ):
+            with self.subTest(digits):
+                CallLog.objects.all().delete()
+                self.a_leg()
+                self.assertEqual(self.verbs(self.at_the_colleague("transfer-answer", Digits=digits)), verbs)
+                leg = CallLeg.objects.get()
+                self.assertEqual((leg.state, leg.reason), (state, reason))
+
+    def test_a_carrier_that_does_not_say_whether_they_were_joined_does_not_end_the_call(self) -> None:
+        self.a_leg()
+        self.at_the_colleague("transfer-answer", Digits="2")
+        query = f"business={self.business.pk}&leg=call_1&stream=0&returned=0&asked=1"
+        with self.assertLogs("calls", "WARNING"):
+            self.assertTrue(self.stream_of(self.over("completed", query))[0].came_back)
+        self.assertEqual((CallLeg.objects.get().state, CallLeg.objects.get().reason), ("refused", "said_no"))
+        self.assertEqual(self.verbs(self.over("completed", query, DialBridged="true")), ["Hangup"])
+
+    def test_only_twilio_may_ask_and_answer(self) -> None:
+        self.a_leg()
+        self.recorder.facts.clear()
+        for what in ("transfer-briefing", "transfer-answer"):
+            with self.subTest(what), self.assertLogs("calls.signed", "WARNING"):
+                path = f"/twilio/{what}/{self.path.format(self.business.pk)}"
+                response = self.post(path, signature="bm90IHR3aWxpbw==", CallSid=LEG_SID, ParentCallSid=CALL_SID)
+                self.assertEqual(response.status_code, 403)
+                self.assertNotIn("Ms. Lee", response.content.decode())
+        self.assertEqual(self.recorder.facts, [])
+
+
 class DoorsTest(WebhookTest):
     """The live call's way to the rows."""
 

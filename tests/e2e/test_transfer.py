@@ -1,4 +1,4 @@
-"""Callers who are put through: to somebody who answers, to somebody who does not, and to nobody."""
+"""Callers who are put through: to somebody who answers, or is asked first, to somebody who does not, and to nobody."""
 
 import asyncio
 import json
@@ -24,6 +24,7 @@ FASTER = 0.2  # what is only waited for: ringing, and the talk with the colleagu
 
 # The business of each scenario answers at its number, and has one target.
 ANSWERED, BUSY, NOBODY, PREMIUM, CAPPED, LIMITED, HASTY = (f"+1555010014{digit}" for digit in range(7))
+ACCEPTED, DECLINED, SILENT, RUDE = (f"+1555010015{digit}" for digit in range(4))
 COLLEAGUES = {
     ANSWERED: ("+12125550171", Colleague()),
     BUSY: ("+12125550172", Colleague("busy")),
@@ -32,7 +33,12 @@ COLLEAGUES = {
     CAPPED: ("+12125550175", Colleague("no-answer")),
     LIMITED: ("+12125550176", Colleague("no-answer")),
     HASTY: ("+12125550177", Colleague("no-answer")),
+    ACCEPTED: ("+12125550181", Colleague(keys="1")),
+    DECLINED: ("+12125550182", Colleague(keys="2")),
+    SILENT: ("+12125550183", Colleague(keys="")),
+    RUDE: ("+12125550184", Colleague(hangs_up=True)),
 }
+ASKED_FIRST = (ACCEPTED, DECLINED, SILENT, RUDE)
 
 DIALOGUE = {
     "opening": ["greeting"],
@@ -51,6 +57,7 @@ DIALOGUE = {
 ASK: tuple[Step, ...] = (Say("ask-parking"), Listen())
 SCRIPTS = {
     ANSWERED: Script("answered", (Listen(), Say("ask-parking"), WaitForEnd(20_000)), "agent"),
+    ACCEPTED: Script("accepted", (Listen(), Say("ask-parking"), WaitForEnd(20_000)), "agent"),
     HASTY: Script("hangs up while it rings", (Listen(), Say("ask-parking"), WaitForEnd(7000), HangUp()), "caller"),
     PREMIUM: Script("refused", (Listen(), *ASK, HangUp()), "caller"),
     CAPPED: Script("asks three times", (Listen(), *ASK * 3, HangUp()), "caller"),
@@ -69,7 +76,8 @@ def make_businesses() -> None:
             )
             version.publish()
             PhoneNumber.objects.create(number=number, business=business, agent=agent)
-            TransferTarget.objects.create(business=business, name="Nina", number=target, ring_seconds=10)
+            kind = "warm" if number in ASKED_FIRST else "cold"
+            TransferTarget.objects.create(business=business, name="Nina", number=target, ring_seconds=10, kind=kind)
             if number == CAPPED:
                 DialPolicy.objects.create(business=business, max_per_hour=2, max_call_seconds=600)
     finally:
@@ -180,6 +188,35 @@ class PutThrough(SystemTestCase):
         row = self.finished(self.ledgers[HASTY].call_sid)
         self.legs(HASTY, ["canceled"])
         self.assertEqual((row.status, row.ended_reason), ("completed", "caller_hung_up"))
+
+    def test_a_colleague_who_takes_the_call_has_heard_what_it_is_about(self) -> None:
+        ledger = self.ledgers[ACCEPTED]
+        self.assertEqual(ledger.verbs, ["Connect", "Dial", "Hangup"])
+        [leg] = ledger.legs
+        [said] = leg.said
+        self.assertIn(BRIEFING, said)
+        self.assertIn("Press 1", said)
+        self.assertEqual((leg.pressed, leg.bridged), ("1", True))
+        row = self.finished(ledger.call_sid)
+        self.assertEqual((row.status, row.ended_reason, row.last_stream), ("completed", "transferred", 0))
+        [kept] = self.legs(ACCEPTED, ["completed"])
+        self.assertEqual((kept.kind, kept.leg_sid, kept.briefing), ("warm", leg.call_sid, BRIEFING))
+
+    def test_one_who_declines_or_says_nothing_is_not_joined_and_the_agent_goes_on(self) -> None:
+        for number, reason in ((DECLINED, "said_no"), (SILENT, "no_key"), (RUDE, "no_key")):
+            with self.subTest(reason):
+                ledger = self.ledgers[number]
+                self.assertEqual(ledger.verbs, ["Connect", "Dial", "Connect"])
+                self.assertFalse(ledger.legs[0].bridged)
+                self.assertIn(BRIEFING, ledger.legs[0].said[0])
+                row = self.finished(ledger.call_sid)
+                self.assertEqual((row.ended_reason, row.last_stream), ("caller_hung_up", 1))
+                [leg] = self.legs(number, ["refused"])
+                self.assertEqual(leg.reason, reason)
+                self.assertIsNotNone(leg.answered_at)
+                turns = self.turns(ledger.call_sid)
+                self.assertEqual(turns[2].bot_reply, UNREACHED)
+                self.assertIn("eight in the morning", turns[3].bot_reply)
 
     def test_no_number_of_a_colleague_is_said_to_the_model_or_stands_in_an_address_or_a_log(self) -> None:
         said = json.dumps(self._all_model_facts())

@@ -353,6 +353,12 @@ class TransferCallTests(SimpleTestCase):
         self.assertEqual(self.record.legs, [("call_1", "cold", "Nina", "Ms. Lee wants a price.", 12.5, "")])
         self.assertEqual(live_calls.transfer(CALL_SID), AskedTransfer("call_1", 7))
 
+    def test_the_agent_is_told_that_a_colleague_is_asked_first(self) -> None:
+        self.assertNotIn("asked first", self.use()[0])
+        self.nina = TransferOption(7, "Nina", "Sales", "warm")
+        self.assertIn("asked first", self.use()[0])
+        self.assertEqual([leg[1] for leg in self.record.legs], ["cold", "warm"])
+
     def test_a_refusal_is_told_with_its_reason_and_kept(self) -> None:
         self.verdict = Refused("hourly_cap")
         output, state = self.use()

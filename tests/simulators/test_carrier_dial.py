@@ -109,6 +109,12 @@ class DialTests(SimpleTestCase):
                 )
                 self.assertEqual(ledger.complaints, [])
 
+    async def test_that_no_key_was_pressed_is_told_where_it_is_asked_for(self) -> None:
+        asked = BRIEFING.replace("timeout='5'", "timeout='5' actionOnEmptyResult='true'")
+        ledger, server = await dial(Colleague(keys=""), more="url='/brief/'", brief=xml(asked), key=keyed)
+        self.assertEqual([hit.params["Digits"] for hit in server.hits_of("/key/")], [""])
+        self.assertEqual((ledger.legs[0].bridged, ledger.complaints), (False, []))
+
     async def test_what_twilio_would_not_do_is_complained_of(self) -> None:
         nested = xml("<Response><Dial>+12125550172</Dial></Response>")
         ledger, _ = await dial(Colleague(), more="url='/brief/'", brief=nested)
