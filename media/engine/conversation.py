@@ -315,7 +315,10 @@ class Conversation:
             return []
         self.responses.drop_sentence()
         self.secure.press(digit, now)
-        return self.floor.key_pressed(now)
+        commands = self.floor.key_pressed(now)
+        if self._model_up:
+            return commands
+        return [command for command in commands if isinstance(command, ClearPlayback)]
 
     def _to_model(self, commands: list[Command]) -> list[Command]:
         """While there is no model, what it has to know waits for the next session."""

@@ -242,6 +242,15 @@ class Ending(SimpleTestCase):
         driver.model_is_lost()
         self.assertEqual(driver.model_is_ready()[-1], commands.Say(ASK))
 
+    def test_whoever_types_between_two_sessions_is_heard_and_neither_is_told(self) -> None:
+        driver = asking()
+        driver.advance(1)
+        driver.model_is_lost()
+        said = (commands.TruncateItem, commands.ReplaceItem, commands.DropItem, commands.CancelResponse)
+        done = typed(driver, "4")
+        self.assertIn(commands.ClearPlayback(), done)
+        self.assertEqual([command for command in done if isinstance(command, said)], [])
+
     def test_a_model_that_does_not_ask_is_replaced(self) -> None:
         driver = collecting(dead_air_seconds=(2.0, 4.2, 5.2))
         driver.send(events.DigitsWanted("c1", ASK))
