@@ -136,6 +136,6 @@ class ClosedTest(WebhookTest):
 
     def test_a_call_without_a_row_is_resumed_by_whoever_answers_now(self) -> None:
         Business.objects.update(closed_agent=self.night)
-        with self.assertLogs("calls.views", "WARNING"):
+        with self.assertLogs("calls.resuming", "WARNING"):
             response = self.post("/twilio/stream-ended/?stream=0", CallStatus="in-progress")
         self.assertEqual(self.answered_by(response), self.night_version.pk)
