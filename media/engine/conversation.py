@@ -432,7 +432,7 @@ class Conversation:
         self._silence.restart()
 
     def _go_on_with_the_tone(self, now: float) -> list[Command]:
-        if not self._tools.running or self.secure.active:
+        if not self._tools.running or self.secure.asks:
             self._tone_plays = False
         if not self._tone_plays or self.playback.busy or self.responses.caller_speaks:
             return []
@@ -444,7 +444,7 @@ class Conversation:
         speaks = self.playback.model_speaks or interrupted
         self._silence.wait(self.nobody_speaks(now), now)
         self._deadlines.set(Deadline.SILENCE, self._silence.deadline())
-        if self.secure.active:  # it is the caller who is waited for
+        if self.secure.asks:  # it is the caller who is waited for
             self._tool_wait.restart()
             if speaks or self.playback.busy:
                 self.secure.agent_speaks(now)

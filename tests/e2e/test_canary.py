@@ -28,7 +28,7 @@ from django.test import Client
 from django.urls import reverse
 
 from analysis.models import AfterCallSettings, CallAnalysis
-from businesses.models import Agent, AgentVersion, Business, HttpTool, PhoneNumber
+from businesses.models import Agent, AgentVersion, Business, HttpTool, PhoneNumber, TransferTarget
 from calls.models import CallLog
 from simulators import speech
 from simulators.carrier.ledger import CallLedger
@@ -61,7 +61,10 @@ DIALOGUE = {
         },
         {
             "heard": CARD,
-            "call": [{"name": "take_message", "arguments": {"name": DASHED, "message": f"Use {CARD}."}}],
+            "call": [
+                {"name": "take_message", "arguments": {"name": DASHED, "message": f"Use {CARD}."}},
+                {"name": "transfer_call", "arguments": {"to": "Sales", "reason": f"Pays with {DASHED}."}},
+            ],
         },
         {
             "heard": "ask-hours",
@@ -103,7 +106,8 @@ def make_business(port: int) -> Business:
             url = f"http://127.0.0.1:{port}/{name}"
             HttpTool.objects.create(business=business, name=name, description="-", parameters=parameters, url=url)
         agent = Agent.objects.create(business=business, name="Till")
-        tools = ["take_message", "collect_digits", "find_card", "pay"]
+        TransferTarget.objects.create(business=business, name="Sales", number=ANSWERED)  # in circles: refused
+        tools = ["take_message", "transfer_call", "collect_digits", "find_card", "pay"]
         greeting = speech.load("greeting").text
         AgentVersion.objects.create(agent=agent, number=1, instructions="-", greeting=greeting, tools=tools).publish()
         PhoneNumber.objects.create(number=ANSWERED, business=business, agent=agent)
@@ -231,7 +235,9 @@ class CardNumberEverywhere(RecordingSystem):
         self.assertIn("[The caller pressed: ••••••••••••1881#]", said)
         self.assertIn("Type •••• •••• •••• 1881 again.", said)
         states = {use.name: use.state for use in self.call_row.tool_uses.all()}
-        self.assertEqual(states, dict.fromkeys(("find_card", "take_message", "collect_digits", "pay"), "finished"))
+        done = dict.fromkeys(("find_card", "take_message", "collect_digits", "pay"), "finished")
+        self.assertEqual(states, {**done, "transfer_call": "refused"})
+        self.assertEqual(self.call_row.legs.get().briefing, "Pays with ••••-••••-••••-1881.")
         self.assertEqual(self.call_row.messages.get().text, "Use ••••••••••••1881.")
         self.assertTrue(any(turn.interrupted for turn in self.turns(self.ledger.call_sid)))
         facts = self.model_session(self.call_row.model_session_id)

@@ -187,6 +187,11 @@ class Typing(SimpleTestCase):
         driver.advance(12)
         self.assertEqual(len(driver.carrier.sent), sent)
 
+    def test_while_the_recording_is_being_paused_the_caller_waits_as_for_any_tool(self) -> None:
+        driver = collecting(tool_filler_seconds=1.2, tool_tone_seconds=6.0)
+        driver.advance(2)  # the answer that asked for digits has been heard
+        self.assertEqual(driver.end().counters["fillers"], 1)
+
     def test_a_hash_alone_means_that_nothing_was_typed(self) -> None:
         self.assertEqual(typed(asking(), "#")[-1], commands.GiveDigits("c1"))
 
