@@ -56,6 +56,7 @@ class Aftermath:
     """What is known of a call whose stream has ended. `ended_reason` is empty while the database has not heard it.
     `agent`: who goes on with it; the version that answered it, whatever was published since."""
 
+    business_id: int | None = None
     is_over: bool = False
     ended_reason: str = ""
     agent: AgentSnapshot | None = None
@@ -190,6 +191,7 @@ def _aftermath(call_sid: str, dialled: str) -> Aftermath:
     if business is None:
         return Aftermath()
     return Aftermath(
+        business_id=business.pk,
         is_over=call is not None and call.status in TERMINAL_STATUSES,
         ended_reason=call.ended_reason if call is not None else "",
         agent=version.snapshot() if version is not None and business.is_active else None,

@@ -12,10 +12,12 @@ from businesses import phone_numbers
 from businesses.models import Business, DialPolicy, DoNotCall, PhoneNumber
 from calls import dial_policy
 from calls.dial_policy import Dialled, DialRules, Verdict
-from calls.models import CallLeg, CallLog, Direction, LegState
+from calls.models import CallLeg, CallLog, Direction, LegKind, LegState
 
 # Legs that the dial policy refused; a colleague who declines has answered before.
 NEVER_DIALLED = Q(state=LegState.REFUSED, answered_at=None)
+# Callers forwarded to the business's own number are not what the caps are against, and must not use them up.
+_NOT_COUNTED = NEVER_DIALLED | Q(kind=LegKind.FORWARD)
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
@@ -70,7 +72,7 @@ def own_numbers() -> frozenset[str]:
 
 def dialled_since(business_id: int, number: str, now: datetime, besides: tuple[str, str] | None = None) -> Dialled:
     """What the business dialled in the last hour and the last 24, and how often `number` of that."""
-    legs = CallLeg.objects.filter(business_id=business_id, asked_at__gt=now - DAY).exclude(NEVER_DIALLED)
+    legs = CallLeg.objects.filter(business_id=business_id, asked_at__gt=now - DAY).exclude(_NOT_COUNTED)
     if besides is not None:
         legs = legs.exclude(call__call_sid=besides[0], key=besides[1])
     calls = CallLog.objects.filter(

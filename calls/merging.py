@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from django.conf import settings
+from django.db.models import F
 from django.utils import timezone
 
 from calls import costs, legs, streams
@@ -152,7 +153,7 @@ def _take_from_streams(call: CallLog) -> None:
 def _put_through(call: CallLog) -> EndedReason:
     """How a call ended whose last stream was closed to put the caller through, as far as its last leg tells. One that
     reached nobody, while the caller was there, is followed by another stream, which tells the end."""
-    state = call.legs.order_by("-asked_at", "-pk").values_list("state", flat=True).first()
+    state = call.legs.order_by(F("asked_at").desc(nulls_last=True), "-pk").values_list("state", flat=True).first()
     if state == LegState.CANCELED:
         return EndedReason.CALLER_HUNG_UP
     return EndedReason.NEVER_CONNECTED if state in legs.UNREACHED else EndedReason.TRANSFERRED

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 
 from businesses.snapshots import AgentSnapshot
 from calls import admission, answering, doors, live_calls, recorder, stream_tickets, streams
@@ -23,6 +24,7 @@ from calls.signed import twiml
 
 logger = logging.getLogger(__name__)
 
+FORWARD = "forward"  # the key of a leg that no tool has asked for
 DEADLINE_SECONDS = 0.5  # the caller hears silence while this is awaited
 
 # A caller on hold asks again after each pause: about a minute in all.
@@ -205,12 +207,27 @@ def _our_number(request: HttpRequest) -> str:
     return "" if re.fullmatch(r"\+[1-9]\d{6,14}", caller) else ours
 
 
+def forward(call_sid: str, business_id: int, number: str) -> str:
+    """The document that puts the caller through to the business's own number, without an agent: a leg as one that an
+    agent asks for, but for the dial policy, which is for what agents and callers choose."""
+    recorder.get_recorder().save_leg(
+        call_sid=call_sid,
+        business_id=business_id,
+        key=FORWARD,
+        kind=LegKind.FORWARD.value,
+        number=number,
+        state=LegState.ASKED.value,
+        asked_at=timezone.now().isoformat(),
+    )
+    return twilio.forward_to(number, {"business": business_id, "leg": FORWARD})
+
+
 def handed_to_a_person(request: HttpRequest, call_sid: str, reason: str, aftermath: Aftermath) -> HttpResponse:
     number = aftermath.forwarding_number
     extra = {"call_sid": call_sid, "reason": reason or "unknown", "forwarded": bool(number)}
     logger.warning("caller was cut off", extra=extra)
-    if number:
-        return twiml(twilio.forward_to(number))
+    if number and aftermath.business_id is not None:
+        return twiml(forward(call_sid, aftermath.business_id, number))
     record_end(request, call_sid, CallStatus.COMPLETED.value)  # we hang up: no callback is needed to know it
     return twiml(twilio.say_and_hang_up(phrase("cut_off", aftermath.language), aftermath.language))
 

@@ -127,6 +127,7 @@ def leg_status(request: HttpRequest, call_sid: str) -> HttpResponse:
         leg_sid=call_sid,
         answered_at=at if state == LegState.ANSWERED else "",
         ended_at=at if request.POST["CallStatus"] in TERMINAL_STATUSES else "",
+        duration_seconds=number_of(request.POST.get("CallDuration", "")),
     )
     return HttpResponse(status=204)
 

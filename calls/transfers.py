@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db.models import F
+
 from businesses.models import Business, TransferTarget
 from businesses.snapshots import TransferOption
 from calls import dialing, streams
 from calls.dial_policy import Refused, Verdict
 from calls.live_calls import AskedTransfer
-from calls.models import CallLeg, LegState
+from calls.models import CallLeg, LegKind, LegState
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -63,7 +65,8 @@ def to_dial(call_sid: str, business_id: int, asked: AskedTransfer | None, now: d
         key, target = asked.key, _target(business_id, pk=asked.target_id)
     else:
         legs = CallLeg.objects.filter(call__call_sid=call_sid, business_id=business_id, state=LegState.ASKED)
-        leg = legs.order_by("-asked_at", "-pk").first()
+        legs = legs.exclude(kind=LegKind.FORWARD)
+        leg = legs.order_by(F("asked_at").desc(nulls_last=True), "-pk").first()
         if leg is None:
             return None
         key, target = leg.key, _target(business_id, name=leg.target_name)

@@ -135,7 +135,7 @@ def _no_room(request: HttpRequest, call_sid: str, answer: Answer, refusal: str) 
         document = twilio.hold_and_come_again(come_again, HOLD_SECONDS, text, answer.language)
     elif answer.when_busy != WhenBusy.TELL and answer.forwarding_number:
         outcome = WhenBusy.FORWARD
-        document = twilio.forward_to(answer.forwarding_number)
+        document = resuming.forward(call_sid, business_id, answer.forwarding_number)
     else:
         document = twilio.say_and_hang_up(phrase("all_busy", answer.language), answer.language)
     if outcome != WhenBusy.HOLD:
@@ -152,7 +152,7 @@ def _closed(request: HttpRequest, call_sid: str, answer: Answer) -> HttpResponse
     assert answer.agent is not None
     _record_ringing(request, call_sid, answer.agent.business_id, None)
     _record_unanswered(call_sid, answer.agent.business_id, EndedReason.CLOSED)
-    return twiml(twilio.forward_to(answer.forwarding_number))
+    return twiml(resuming.forward(call_sid, answer.agent.business_id, answer.forwarding_number))
 
 
 def _without_model(request: HttpRequest, call_sid: str, answer: Answer) -> HttpResponse:
@@ -164,7 +164,7 @@ def _without_model(request: HttpRequest, call_sid: str, answer: Answer) -> HttpR
     _record_unanswered(call_sid, business_id, EndedReason.MODEL_REFUSED if refused else EndedReason.MODEL_FAILED)
     logger.error("call not given to a model that fails", extra={"call_sid": call_sid, "forwarded": bool(number)})
     if number:
-        return twiml(twilio.forward_to(number))
+        return twiml(resuming.forward(call_sid, business_id, number))
     return twiml(twilio.say_and_hang_up(phrase("unavailable", answer.language), answer.language))
 
 

@@ -161,10 +161,10 @@ def hold_and_come_again(address: str, seconds: int, text: str = "", language: st
     return str(response)
 
 
-def forward_to(number: str) -> str:
-    """Put the caller through to `number` (E.164); the call is over when they are done."""
+def forward_to(number: str, about: Mapping[str, object]) -> str:
+    """Put the caller through to `number` (E.164); the call is over when they are done. `about` says which leg it is."""
     dial = Dial(answer_on_bridge=True)
-    dial.number(_for_xml(number))
+    _ring(dial, number, about)
     response = VoiceResponse()
     response.append(dial)
     return str(response)
@@ -194,17 +194,21 @@ def put_through(
         caller_id=caller_id or None,
         answer_on_bridge=True,
     )
-    dial.number(
-        number,
-        url=_address("transfer-briefing", about) if asks_first else None,
-        method="POST" if asks_first else None,
-        status_callback=_address("leg-status", about),
-        status_callback_event="initiated ringing answered completed",
-        status_callback_method="POST",
-    )
+    briefing = {"url": _address("transfer-briefing", about), "method": "POST"} if asks_first else {}
+    _ring(dial, number, about, briefing)
     response = VoiceResponse()
     response.append(dial)
     return str(response)
+
+
+def _ring(dial: Dial, number: str, about: Mapping[str, object], more: Mapping[str, str] | None = None) -> None:
+    dial.number(
+        _for_xml(number),
+        status_callback=_address("leg-status", about),
+        status_callback_event="initiated ringing answered completed",
+        status_callback_method="POST",
+        **(more or {}),
+    )
 
 
 def brief(text: str, language: str, about: Mapping[str, object], seconds: int) -> str:

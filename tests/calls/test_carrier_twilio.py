@@ -149,9 +149,13 @@ class TwimlTest(SimpleTestCase):
         self.assertIn('language="en-US"', twilio.say_and_hang_up("Hello", "tlh"))
 
     def test_a_caller_is_put_through(self) -> None:
-        document = ElementTree.fromstring(twilio.forward_to("+15550100199"))
+        document = ElementTree.fromstring(twilio.forward_to("+15550100199", {"business": 7, "leg": "forward"}))
         self.assertEqual([child.tag for child in document], ["Dial"])
-        self.assertEqual([(child.tag, child.text) for child in document[0]], [("Number", "+15550100199")])
+        [number] = document[0]
+        self.assertEqual((number.tag, number.text), ("Number", "+15550100199"))
+        address = number.attrib["statusCallback"].partition("#")[0]
+        self.assertEqual(address, "https://agent.example.com/twilio/leg-status/?business=7&leg=forward")
+        self.assertNotIn("url", number.attrib)
 
     def test_hanging_up_is_all_there_is_to_it(self) -> None:
         self.assertEqual([child.tag for child in ElementTree.fromstring(twilio.hang_up())], ["Hangup"])

@@ -14,7 +14,7 @@ from django.db import OperationalError
 from django.test import TestCase
 from django.utils import timezone
 
-from businesses.models import AgentVersion, Business, DialPolicy, TransferTarget
+from businesses.models import AgentVersion, Business, DialPolicy, PhoneNumber, TransferTarget
 from calls import answering, doors, live_calls, resuming, services, stream_tickets, transfers
 from calls.dial_policy import Allowed, Refused
 from calls.live_calls import AskedTransfer
@@ -109,8 +109,8 @@ class RowsTest(TestCase):
         self.assertNotIn(COLLEAGUE, repr(leg))
 
 
-class DialTest(WebhookTest):
-    """A stream ended to put the caller through: the carrier asks what comes next."""
+class DialCase(WebhookTest):
+    """A call with a target, and what the carrier asks about it."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -165,6 +165,10 @@ class DialTest(WebhookTest):
         connect = ElementTree.fromstring(response.content)[0]
         ticket = connect[0].attrib["url"].rstrip("/").rpartition("/")[2]
         return stream_tickets.read_ticket(ticket, CALL_SID), connect.attrib["action"]
+
+
+class DialTest(DialCase):
+    """A stream ended to put the caller through: the carrier asks what comes next."""
 
     def test_the_colleague_is_dialled_as_the_target_and_the_policy_say(self) -> None:
         DialPolicy.objects.create(business=self.business, max_call_seconds=900)
@@ -269,7 +273,8 @@ class DialTest(WebhookTest):
             self.asked(stream=MAX_TRANSFERS)
             response = self.ended(f"?stream={MAX_TRANSFERS}&returned={MAX_TRANSFERS}")
             self.assertEqual(self.dial(response)[0].text, "+15550100199")
-        self.assertEqual(CallLeg.objects.get().reason, "per_call")
+        self.assertEqual(CallLeg.objects.get(key="call_1").reason, "per_call")
+        self.assertEqual(CallLeg.objects.get(key="forward").kind, "forward")
 
     def test_coming_back_takes_nothing_from_what_a_lost_stream_may_be_replaced(self) -> None:
         self.a_call()
@@ -360,7 +365,56 @@ class DialTest(WebhookTest):
         self.assertEqual(answer.live_calls, frozenset())
 
 
-class AskedFirstTest(DialTest):
+class ForwardedTest(DialCase):
+    """Callers whom no agent answers, or not any more, are put through to the business's own number: a leg, too."""
+
+    FORWARD_TO = "+15550100199"
+
+    def assert_forwarded(self, response: Any) -> None:
+        [number] = self.dial(response)
+        self.assertEqual(number.text, self.FORWARD_TO)
+        leg = CallLeg.objects.get()
+        self.assertEqual((leg.key, leg.kind, leg.number, leg.state), ("forward", "forward", self.FORWARD_TO, "asked"))
+        self.assertEqual((leg.business, leg.call.call_sid), (self.business, CALL_SID))
+        self.assertIsNotNone(leg.asked_at)
+        told = number.attrib["statusCallback"].removeprefix(ORIGIN)
+        of_leg = {"CallSid": LEG_SID, "ParentCallSid": CALL_SID, "CallStatus": "completed", "CallDuration": "31"}
+        self.assertEqual(self.post(told, **of_leg).status_code, 204)
+        leg.refresh_from_db()
+        self.assertEqual((leg.state, leg.duration_seconds, leg.leg_sid), ("completed", 31, LEG_SID))
+
+    def test_where_all_lines_are_busy(self) -> None:
+        Business.objects.update(max_calls=1, when_busy="forward")
+        CallLog.objects.create(
+            call_sid="CA" + "7" * 32, business=self.business, agent_version=self.version, status="in-progress"
+        )
+        with self.assertLogs("calls.views", "WARNING"):
+            self.assert_forwarded(self.post("/twilio/voice/"))
+
+    def test_where_the_model_fails(self) -> None:
+        with mock.patch("calls.model_health.may_try", return_value=False), self.assertLogs("calls.views", "ERROR"):
+            self.assert_forwarded(self.post("/twilio/voice/"))
+
+    def test_where_it_is_closed(self) -> None:
+        Business.objects.update(when_closed="forward")
+        with mock.patch.object(PhoneNumber, "is_open", return_value=False):
+            self.assert_forwarded(self.post("/twilio/voice/"))
+
+    def test_where_the_stream_was_lost_too_often(self) -> None:
+        self.a_call()
+        with self.assertLogs("calls.resuming", "WARNING"):
+            self.assert_forwarded(self.ended("?stream=2"))
+
+    def test_it_uses_up_nothing_of_what_the_dial_policy_allows(self) -> None:
+        self.a_call()
+        DialPolicy.objects.create(business=self.business, max_per_hour=1)
+        with self.assertLogs("calls.resuming", "WARNING"):
+            self.ended("?stream=2")
+        verdict = transfers.verdict("CA" + "8" * 32, self.business.pk, self.target.pk, timezone.now())
+        self.assertIsInstance(verdict, Allowed)
+
+
+class AskedFirstTest(DialCase):
     """The colleague hears what it is about, and takes the call by a key."""
 
     path = "?business={}&leg=call_1"

@@ -60,4 +60,7 @@ class DayOff(SystemTestCase):
         self.assertEqual(self.forwarded.verbs, ["Dial"])
         row = self.finished(self.forwarded.call_sid)
         self.assertEqual((row.status, row.ended_reason, row.agent_version), ("completed", "closed", None))
+        leg = row.legs.get()
+        self.wait(lambda: row.legs.get().state == "completed", "the carrier has told how the leg ended")
+        self.assertEqual((leg.kind, leg.number, leg.business), ("forward", FORWARD_TO, row.business))
         self.assertEqual(self.seconds_counted_by_the_carrier(row), self.forwarded.duration_seconds)
