@@ -10,6 +10,7 @@ from typing import Any
 from media.tools.base import ToolRefused
 
 FORMAT = "secret"  # of a parameter, in its JSON schema
+SHORTEST = 3  # fewer digits hide nothing, and stand in any answer
 _BETWEEN = r"[\s.\-]{0,2}"  # as services write them: 4111 1111 1111 1111
 
 
@@ -37,5 +38,7 @@ def filled(schema: dict[str, Any], arguments: dict[str, Any], secrets: Mapping[s
 def hidden(text: str, secrets: Mapping[str, str]) -> str:
     """What a tool answered, with handles in place of the digits."""
     for handle, digits in secrets.items():
+        if len(digits) < SHORTEST:
+            continue
         text = re.sub(rf"(?<!\d){_BETWEEN.join(digits)}(?!\d)", handle, text)
     return text

@@ -196,6 +196,7 @@ class WhatIsHidden(SimpleTestCase):
         self.assertEqual(secrets.hidden("1234 12345 01234 12.34", known), "secret-1 12345 01234 secret-1")
         self.assertEqual(secrets.hidden(f"x{CARD}y", known), "xsecret-2y")
         self.assertEqual(secrets.hidden("nothing", {}), "nothing")
+        self.assertEqual(secrets.hidden('{"count": 5, "code": 123}', {"secret-1": "5"}), '{"count": 5, "code": 123}')
 
     def test_arguments_that_are_not_declared_are_not_touched(self) -> None:
         self.assertEqual(
