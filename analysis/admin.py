@@ -20,8 +20,8 @@ from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from django.views.decorators.http import require_POST
 
-from analysis import export, pages, services
-from analysis.models import AfterCallSettings, CallAnalysis, Lead, LeadField
+from analysis import export, pages, services, transcriptions
+from analysis.models import AfterCallSettings, CallAnalysis, Lead, LeadField, Transcription
 from businesses.admin import badge
 from businesses.local_time import date_and_minute
 from businesses.tenancy import BusinessFilter, TenantAdmin
@@ -151,6 +151,50 @@ class CallAnalysisAdmin(TenantAdmin, ReadOnly):
         else:
             self.message_user(request, "Only a finished call in which something was said.", messages.WARNING)
         return HttpResponseRedirect(reverse("admin:calls_calllog_change", args=[call.pk]))
+
+
+@admin.register(Transcription)
+class TranscriptionAdmin(TenantAdmin, ReadOnly):
+    """What became of messages that were spoken after the tone; the words are on the pages of the messages."""
+
+    business_lookup = "business"
+    fields = ["message_link", "business", "stands", "model", "cost"]
+    list_display = ["message_link", "stands", "cost"]
+    list_display_links = None
+    list_filter = ["state", BusinessFilter]
+    list_select_related = ["business", "message"]
+    list_per_page = 50
+    list_max_show_all = 0
+    show_full_result_count = False
+    actions = ["write_down_again"]  # type: ignore[assignment]  # others have none
+
+    class Media:
+        css = {"all": ["calls/admin.css", "analysis/admin.css"]}
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        return super().changelist_view(request, {"title": "Spoken messages written down", **(extra_context or {})})
+
+    @admin.display(description="message")
+    def message_link(self, transcription: Transcription) -> SafeString:
+        message = transcription.message
+        when = date_and_minute(message.taken_at or message.created_at, transcription.business.zone)
+        link = format_html('<a href="{}">{}</a>', reverse("admin:calls_callmessage_change", args=[message.pk]), when)
+        return with_second_line(link, transcription.business)
+
+    @admin.display(description="state")
+    def stands(self, transcription: Transcription) -> SafeString:
+        return with_second_line(pages.transcription_badge(transcription), transcription.error)
+
+    def has_again_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("analysis.change_transcription")
+
+    @admin.action(description="Write down again", permissions=["again"])
+    def write_down_again(self, request: HttpRequest, chosen: QuerySet[Transcription]) -> None:
+        now, done = timezone.now(), 0
+        for transcription in chosen:
+            transcriptions.again(transcription, now)
+            done += 1
+        self.message_user(request, f"{done} will be written down again, from half a minute on.", messages.SUCCESS)
 
 
 @admin.register(AfterCallSettings)

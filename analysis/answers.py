@@ -1,4 +1,4 @@
-"""What the Responses API sent back, and what to do when it was no answer. Pure."""
+"""What the Responses API, or that for transcriptions, sent back, and what to do when it was no answer. Pure."""
 
 from __future__ import annotations
 
@@ -69,6 +69,31 @@ def usage(told: Any) -> dict[str, int]:
         "input_tokens": found.get("input_tokens"),
         "output_tokens": found.get("output_tokens"),
         "cached_tokens": _mapping(found.get("input_tokens_details")).get("cached_tokens"),
+    }
+    return {name: count for name, count in counts.items() if isinstance(count, int) and 0 < count < 10**9}
+
+
+def read_transcription(body: str) -> Answer:
+    """A transcription, as text; empty text when nothing that was said could be understood. Raise NoAnswer."""
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        raise NoAnswer("unreadable_response") from None
+    if not isinstance(found, dict) or not isinstance(found.get("text"), str):
+        raise NoAnswer("unreadable_response")
+    return Answer("done", text=found["text"].strip(), usage=_spoken_usage(found.get("usage")))
+
+
+def _spoken_usage(told: Any) -> dict[str, int]:
+    """Under the names that calls.costs knows. Models that are paid by the token tell tokens, others the seconds they
+    have heard."""
+    found = _mapping(told)
+    seconds = found.get("seconds")
+    counts = {
+        "transcription_input_tokens": found.get("input_tokens"),
+        "transcription_output_tokens": found.get("output_tokens"),
+        "transcription_audio_tokens": _mapping(found.get("input_token_details")).get("audio_tokens"),
+        "transcription_ms": round(1000 * seconds) if isinstance(seconds, int | float) and 0 < seconds < 10**6 else None,
     }
     return {name: count for name, count in counts.items() if isinstance(count, int) and 0 < count < 10**9}
 

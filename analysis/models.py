@@ -11,7 +11,7 @@ from django.db import models
 from django.utils import timezone
 
 from businesses.models import Business
-from calls.models import CallLog
+from calls.models import CallLog, CallMessage
 
 MAX_FIELDS = 30
 MAX_CHOICES = 30
@@ -150,6 +150,41 @@ class CallAnalysis(models.Model):
 
     def __str__(self) -> str:
         return f"analysis of call {self.call}"
+
+
+class TranscriptionState(models.TextChoices):
+    WAITING = "waiting", "Waiting"
+    DONE = "done", "Done"
+    FAILED = "failed", "Failed"
+
+
+class Transcription(models.Model):
+    """The job of writing down one message that was spoken after the tone. The words are the message's own."""
+
+    business = models.ForeignKey(Business, on_delete=models.CASCADE, related_name="+")
+    message = models.OneToOneField(CallMessage, on_delete=models.CASCADE, related_name="+")
+    state = models.CharField(max_length=10, choices=TranscriptionState.choices, default=TranscriptionState.WAITING)
+    model = models.CharField(max_length=80, blank=True)
+    usage = models.JSONField("usage", default=dict, blank=True, help_text="Tokens and seconds, of all tries together.")
+    cost = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True, help_text="USD, of all tries.")
+    error = models.CharField(max_length=40, blank=True, help_text="Why the last try failed, a short code.")
+    tries = models.PositiveSmallIntegerField(default=0)
+    next_try_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(
+                fields=["next_try_at"],
+                name="transcription_to_do",
+                condition=models.Q(state=TranscriptionState.WAITING),
+            ),
+            models.Index(fields=["business", "-id"], name="transcription_by_business"),
+        ]
+
+    def __str__(self) -> str:
+        return f"transcription of message {self.message_id}"
 
 
 class Lead(models.Model):

@@ -8,7 +8,16 @@ from typing import Any
 
 from django.utils.safestring import SafeString
 
-from analysis.models import AfterCallSettings, AnalysisState, CallAnalysis, Lead, LeadField, Sentiment
+from analysis.models import (
+    AfterCallSettings,
+    AnalysisState,
+    CallAnalysis,
+    Lead,
+    LeadField,
+    Sentiment,
+    Transcription,
+    TranscriptionState,
+)
 from businesses.admin import badge
 from businesses.local_time import date_and_minute
 from calls import figures
@@ -47,6 +56,11 @@ class ClaimView:
 def state_badge(analysis: CallAnalysis) -> SafeString:
     state = AnalysisState(analysis.state)
     return badge(analysis.get_state_display(), _STATES[state])
+
+
+def transcription_badge(transcription: Transcription) -> SafeString:
+    kinds = {TranscriptionState.WAITING: "live", TranscriptionState.DONE: "good", TranscriptionState.FAILED: "bad"}
+    return badge(transcription.get_state_display(), kinds[TranscriptionState(transcription.state)])
 
 
 def standing(analysis: CallAnalysis) -> str:

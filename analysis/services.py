@@ -20,7 +20,7 @@ from analysis.models import AfterCallSettings, AnalysisState, CallAnalysis, Lead
 from analysis.text_model import Asked
 from businesses.models import AgentVersion
 from calls import conversation, costs
-from calls.models import TERMINAL_STATUSES, CallLog, ConversationTurn, LegKind, LegState, ToolState
+from calls.models import TERMINAL_STATUSES, CallLog, ConversationTurn, LegKind, LegState, MessageKind, ToolState
 
 BATCH = 50
 LOOK_BACK = timedelta(days=3)  # what beat finds by itself; older calls are analysed from their page
@@ -142,7 +142,7 @@ def deeds_of(call: CallLog) -> claims.Deeds:
     """What the record says was done in a call."""
     return claims.Deeds(
         finished_tools=frozenset(call.tool_uses.filter(state=ToolState.FINISHED).values_list("name", flat=True)),
-        messages=call.messages.count(),
+        messages=call.messages.filter(kind=MessageKind.MESSAGE).count(),
         # Whoever is asked first has not taken the call by answering.
         people_reached=call.legs.filter(state__in=_REACHED).exclude(kind=LegKind.WARM, state=LegState.ANSWERED).count(),
     )

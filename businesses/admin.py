@@ -45,7 +45,6 @@ from businesses.models import (
     Membership,
     OpeningHours,
     PhoneNumber,
-    WhenClosed,
 )
 from businesses.tenancy import AgentFilter, BusinessFilter, TenantAdmin
 
@@ -142,13 +141,6 @@ def agent_field(make: Callable[..., Any], db_field: Any, request: HttpRequest, *
     return field
 
 
-def without_message(db_field: Any, field: Any) -> Any:
-    """Nothing records a message after the tone yet: it is not offered."""
-    if db_field.name == "when_closed":
-        field.choices = [choice for choice in field.choices if choice[0] != WhenClosed.MESSAGE]
-    return field
-
-
 @admin.register(Business)
 class BusinessAdmin(TenantAdmin):
     business_lookup = "pk"
@@ -169,9 +161,6 @@ class BusinessAdmin(TenantAdmin):
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         return agent_field(super().formfield_for_foreignkey, db_field, request, **kwargs)
-
-    def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        return without_message(db_field, super().formfield_for_choice_field(db_field, request, **kwargs))
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Not once one of its agents was published: see AgentAdmin. It can be switched off."""
@@ -447,9 +436,6 @@ class PhoneNumberAdmin(TenantAdmin):
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         return agent_field(super().formfield_for_foreignkey, db_field, request, **kwargs)
-
-    def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        return without_message(db_field, super().formfield_for_choice_field(db_field, request, **kwargs))
 
 
 @admin.register(HttpTool)

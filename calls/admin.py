@@ -51,10 +51,12 @@ from calls.models import (
     Direction,
     EndedReason,
     LegState,
+    MessageKind,
     Recording,
     RecordingState,
     RefusedFact,
     SuspectCall,
+    TextState,
     ToolState,
     ToolUse,
     WebProcess,
@@ -275,18 +277,30 @@ class CallMessageAdmin(TenantAdmin, ReadOnly):
     business_lookup = "business"
     list_display = ["taken", "sender", "said", "handled", "call_link"]
     list_display_links = ["taken"]
-    list_filter = [HandledFilter, BusinessFilter]
-    list_select_related = ["business", "call", "handled_by"]
+    list_filter = [HandledFilter, "kind", BusinessFilter]
+    list_select_related = ["business", "call", "handled_by", "recording"]
     list_per_page = 50
     list_max_show_all = 0
     show_full_result_count = False
-    search_fields = ["caller_name__icontains", "callback_number__startswith"]
-    search_help_text = "The caller's name, or the beginning of the number to call back."
+    search_fields = ["caller_name__icontains", "callback_number__startswith", "call__from_number__startswith"]
+    search_help_text = "The caller's name, or the beginning of the number to call back, or of the caller's."
+    change_form_template = "admin/calls/callmessage/change_form.html"
     actions = ["mark_as_handled", "mark_as_open"]  # type: ignore[assignment]  # others have none
-    fields = ["taken", "caller_name", "call_back", "text", "handled", "call_link", "business"]
+    fields = ["taken", "kind", "caller_name", "call_back", "words", "handled", "call_link", "business"]
 
     class Media:
-        css = {"all": ["calls/admin.css"]}
+        css = {"all": ["calls/admin.css", "calls/recording.css"]}
+        js = ["calls/recording.js"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[CallMessage]:
+        rows: QuerySet[CallMessage] = super().get_queryset(request)
+        return rows.defer("recording__peaks", "call__transcript")
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        message = kwargs.get("obj")
+        if message is not None:
+            context["players"] = recording_pages.of_message(message, request)
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         return super().changelist_view(request, {"title": "Messages", **(extra_context or {})})
@@ -297,15 +311,19 @@ class CallMessageAdmin(TenantAdmin, ReadOnly):
 
     @admin.display(description="from", ordering="caller_name")
     def sender(self, message: CallMessage) -> SafeString:
-        return with_second_line(message.caller_name or "no name", message.callback_number or "no number")
+        return with_second_line(message.caller_name or "no name", number_of(message) or "no number")
 
     @admin.display(description="call back")
     def call_back(self, message: CallMessage) -> SafeString | str:
-        return phone_link(message.callback_number)
+        return phone_link(number_of(message))
 
     @admin.display(description="message")
-    def said(self, message: CallMessage) -> str:
-        return Truncator(message.text).chars(200)
+    def said(self, message: CallMessage) -> SafeString | str:
+        return words(message, 200)
+
+    @admin.display(description="message")
+    def words(self, message: CallMessage) -> SafeString | str:
+        return words(message)
 
     @admin.display(description="handled", ordering="handled_at")
     def handled(self, message: CallMessage) -> SafeString:
@@ -503,6 +521,26 @@ def handled(message: CallMessage) -> SafeString:
     return with_second_line(badge("handled", "good"), by)
 
 
+def number_of(message: CallMessage) -> str:
+    """Where the caller wants to be called back; who spoke after the tone was not asked."""
+    is_spoken = message.kind == MessageKind.VOICEMAIL
+    return message.callback_number or (message.call.from_number if is_spoken else "")
+
+
+def words(message: CallMessage, length: int = 0) -> SafeString | str:
+    """What the caller wants; of a message after the tone also how long it is, and whether it is written down."""
+    text = Truncator(message.text).chars(length) if length else message.text
+    if message.kind != MessageKind.VOICEMAIL:
+        return text
+    recording = message.recording
+    spoken = f"spoken, {conversation.minutes(recording.duration_seconds)}" if recording is not None else "spoken"
+    state = TextState(message.text_state) if message.text_state else None
+    if state is None:
+        return with_second_line(text or "No words were understood.", spoken)
+    kind = "bad" if state == TextState.FAILED else ""
+    return with_second_line(badge(message.get_text_state_display(), kind), spoken)
+
+
 def phone_link(number: str) -> SafeString | str:
     """A number that a telephone can dial as a link; what a caller said besides stays text."""
     digits = re.sub(r"[\s().-]", "", number)
@@ -538,8 +576,15 @@ def call_page(call: Any) -> dict[str, Any]:
         "tool_uses": [_tool_use(use, call.started_at, is_over) for use in call.tool_uses.order_by("started_at", "pk")],
         "legs": [_leg(leg, call.started_at, is_over) for leg in call.legs.order_by("asked_at", "pk")],
         "messages_taken": [
-            {"message": message, "number": phone_link(message.callback_number), "handled": handled(message)}
-            for message in call.messages.select_related("business", "handled_by").order_by("taken_at", "pk")
+            {
+                "message": message,
+                "number": phone_link(number_of(message)),
+                "words": words(message),
+                "handled": handled(message),
+            }
+            for message in call.messages.select_related("business", "call", "handled_by", "recording")
+            .defer("recording__peaks", "call__transcript")
+            .order_by("taken_at", "pk")
         ],
         "ids": [
             ("CallSid", call.call_sid),

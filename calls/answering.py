@@ -48,7 +48,7 @@ class Answer:
     forwarding_number: str = ""
     was_turned_away: bool = False
     recording: RecordingMode = RecordingMode.OFF
-    forwards_when_closed: bool = False  # it is outside the opening hours, and no agent is to answer
+    when_closed: WhenClosed | None = None  # it is outside the opening hours, and this is done in place of an agent
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ def _answer(call_sid: str, dialled: str) -> Answer:
         forwarding_number=forwarding_number,
         recording=RecordingMode(business.recording),
         was_turned_away=ended_reason == EndedReason.TURNED_AWAY,
-        forwards_when_closed=is_closed and _when_closed(number) == WhenClosed.FORWARD and bool(forwarding_number),
+        when_closed=_in_place_of_an_agent(number, forwarding_number) if is_closed else None,
     )
 
 
@@ -161,8 +161,11 @@ def _version(number: PhoneNumber, *, is_closed: bool) -> AgentVersion | None:
     return version
 
 
-def _when_closed(number: PhoneNumber) -> WhenClosed:
-    return WhenClosed(number.when_closed or number.business.when_closed)
+def _in_place_of_an_agent(number: PhoneNumber, forwarding_number: str) -> WhenClosed | None:
+    wanted = WhenClosed(number.when_closed or number.business.when_closed)
+    if wanted == WhenClosed.FORWARD and not forwarding_number:
+        return None
+    return None if wanted == WhenClosed.AGENT else wanted
 
 
 def _row_of(call_sid: str) -> tuple[str, str]:

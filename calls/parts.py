@@ -11,7 +11,19 @@ from dataclasses import asdict, fields
 from datetime import datetime
 
 from calls import facts, legs, recordings, tool_uses
-from calls.models import CallLeg, CallLog, CallMessage, ConversationTurn, Recording, RecordingState, ToolUse
+from calls.models import (
+    CallLeg,
+    CallLog,
+    CallMessage,
+    ConversationTurn,
+    MessageKind,
+    Recording,
+    RecordingState,
+    TextState,
+    ToolUse,
+)
+
+SHORTEST_MESSAGE_SECONDS = 2
 
 _LEG = [field.name for field in fields(legs.Leg)]
 _TOOL_USE = [field.name for field in fields(tool_uses.ToolUse)]
@@ -74,7 +86,7 @@ def put_recording(
     channels: int,
     started_at: datetime | None,
     duration_seconds: int | None,
-) -> None:
+) -> Recording:
     """Store it, or what is further on than the stored one. Raise BadFact when it belongs to another call."""
     new = Recording(call=call, business_id=call.business_id, recording_sid=recording_sid, channels=channels)
     Recording.objects.bulk_create([new], ignore_conflicts=True)  # another call's may have been there all along
@@ -87,3 +99,23 @@ def put_recording(
     if duration_seconds is not None:
         row.duration_seconds = duration_seconds
     row.save(update_fields=["state", "started_at", "duration_seconds"])
+    return row
+
+
+def put_spoken_message(call: CallLog, recording: Recording) -> None:
+    """Store the message that was spoken into a recording, once that is over, if there is one: a caller who hangs up at
+    the tone leaves a click."""
+    is_over = recordings.RANKS[recording.state] >= recordings.RANKS[RecordingState.WAITING]
+    too_short = recording.duration_seconds is not None and recording.duration_seconds < SHORTEST_MESSAGE_SECONDS
+    if not is_over or too_short:
+        return
+    message = CallMessage(
+        call=call,
+        business_id=call.business_id,
+        key=recording.recording_sid,
+        kind=MessageKind.VOICEMAIL,
+        recording=recording,
+        text_state=TextState.WAITING,
+        taken_at=recording.started_at,
+    )
+    CallMessage.objects.bulk_create([message], ignore_conflicts=True)

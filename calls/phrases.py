@@ -10,6 +10,12 @@ _PHRASES = {
         "cut_off": "We are sorry. The connection was interrupted. Please call again. Goodbye.",
         "resumed": "Sorry, we were cut off for a moment. Please go on.",
         "recorded": "This call is recorded.",
+        "closed_message": "We are closed at the moment. Please leave a message after the tone, with your name and your "
+        "number. Press the hash key when you are done.",
+        "leave_message": "Nobody can take your call right now. Please leave a message after the tone, with your name "
+        "and your number. Press the hash key when you are done.",
+        "message_kept": "Thank you. We have your message. Goodbye.",
+        "nothing_said": "We did not hear anything. Please call again. Goodbye.",
         "may_record": "May we record this call? Press 1 if you agree. To go on without a recording, press 2, "
         "or just wait.",
         "briefing": "A caller is to be put through to you.",
@@ -23,6 +29,12 @@ _PHRASES = {
         "cut_off": "Es tut uns leid. Die Verbindung wurde unterbrochen. Bitte rufen Sie noch einmal an.",
         "resumed": "Entschuldigung, wir waren kurz unterbrochen. Bitte sprechen Sie weiter.",
         "recorded": "Dieses Gespräch wird aufgezeichnet.",
+        "closed_message": "Wir haben gerade geschlossen. Bitte sprechen Sie nach dem Signalton eine Nachricht, mit "
+        "Ihrem Namen und Ihrer Nummer. Drücken Sie die Rautetaste, wenn Sie fertig sind.",
+        "leave_message": "Im Moment kann niemand Ihren Anruf annehmen. Bitte sprechen Sie nach dem Signalton eine "
+        "Nachricht, mit Ihrem Namen und Ihrer Nummer. Drücken Sie die Rautetaste, wenn Sie fertig sind.",
+        "message_kept": "Vielen Dank. Wir haben Ihre Nachricht. Auf Wiederhören.",
+        "nothing_said": "Wir haben nichts gehört. Bitte rufen Sie noch einmal an. Auf Wiederhören.",
         "may_record": "Dürfen wir dieses Gespräch aufzeichnen? Drücken Sie die 1, wenn Sie einverstanden sind. "
         "Ohne Aufzeichnung geht es mit der 2 weiter, oder wenn Sie einfach warten.",
         "briefing": "Ein Anrufer soll zu Ihnen verbunden werden.",
@@ -36,6 +48,12 @@ _PHRASES = {
         "cut_off": "Lo sentimos. Se ha interrumpido la conexión. Por favor, vuelva a llamar. Adiós.",
         "resumed": "Disculpe, se cortó un momento. Continúe, por favor.",
         "recorded": "Esta llamada se graba.",
+        "closed_message": "Ahora mismo está cerrado. Deje un mensaje después de la señal, con su nombre y su número. "
+        "Pulse almohadilla cuando termine.",
+        "leave_message": "Nadie puede atender su llamada en este momento. Deje un mensaje después de la señal, con su "
+        "nombre y su número. Pulse almohadilla cuando termine.",
+        "message_kept": "Gracias. Hemos recibido su mensaje. Adiós.",
+        "nothing_said": "No hemos oído nada. Por favor, vuelva a llamar. Adiós.",
         "may_record": "¿Podemos grabar esta llamada? Pulse 1 si está de acuerdo. Para continuar sin grabación, "
         "pulse 2 o simplemente espere.",
         "briefing": "Le queremos pasar una llamada.",
@@ -49,6 +67,12 @@ _PHRASES = {
         "cut_off": "Nous sommes désolés. La communication a été coupée. Veuillez rappeler. Au revoir.",
         "resumed": "Excusez-moi, nous avons été coupés un instant. Je vous en prie, continuez.",
         "recorded": "Cet appel est enregistré.",
+        "closed_message": "Nous sommes fermés pour le moment. Laissez un message après le signal sonore, avec votre "
+        "nom et votre numéro. Appuyez sur dièse quand vous avez terminé.",
+        "leave_message": "Personne ne peut prendre votre appel pour le moment. Laissez un message après le signal "
+        "sonore, avec votre nom et votre numéro. Appuyez sur dièse quand vous avez terminé.",
+        "message_kept": "Merci. Nous avons bien reçu votre message. Au revoir.",
+        "nothing_said": "Nous n'avons rien entendu. Veuillez rappeler. Au revoir.",
         "may_record": "Pouvons-nous enregistrer cet appel ? Appuyez sur 1 si vous êtes d'accord. Pour "
         "continuer sans enregistrement, appuyez sur 2 ou patientez.",
         "briefing": "Nous souhaitons vous passer un appel.",

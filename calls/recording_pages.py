@@ -18,7 +18,7 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 
 from calls import conversation, page_sections, player, ranges
-from calls.models import CallLog, Recording, RecordingState
+from calls.models import CallLog, CallMessage, Recording, RecordingState
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +104,14 @@ def section(call: CallLog, request: HttpRequest) -> str:
     return players(call.recordings.filter(state=RecordingState.STORED), call, request)
 
 
+def of_message(message: CallMessage, request: HttpRequest) -> str:
+    """The player on the page of a message that was spoken after the tone."""
+    if message.recording_id is None or not request.user.has_perm(PERMISSION):
+        return ""
+    stored = Recording.objects.filter(pk=message.recording_id, state=RecordingState.STORED)
+    return players(stored, message.call, request)
+
+
 def players(recordings: QuerySet[Recording], call: CallLog, request: HttpRequest) -> str:
     found = list(recordings)
     if not found:
@@ -119,7 +127,7 @@ def _shown(recording: Recording, turns: list[tuple[int, Any]], user: Any) -> dic
     drawing = player.draw(recording.peaks, seconds, recording.started_at, turns if is_call else [])
     return {
         "recording": recording,
-        "title": "Recording of the call" if recording.channels == 2 else "Recording",
+        "title": "Recording of the call" if recording.channels == 2 else "Message after the tone",
         "length": conversation.minutes(seconds),
         "seconds": seconds,
         "address": address(recording, user),

@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from businesses.snapshots import AgentSnapshot
-from calls import admission, answering, doors, live_calls, recorder, stream_tickets, streams
+from calls import admission, answering, doors, live_calls, recorder, stream_tickets, streams, voicemail
 from calls.answering import Aftermath, LookupFailed
 from calls.carriers import twilio
 from calls.models import CallStatus, EndedReason, LegKind, LegState
@@ -35,6 +35,11 @@ _HELD = re.compile(r"[1-9]", re.ASCII)
 
 # Not the model's failure: it would fail the next stream as well. Nobody has heard of a killed process's: "".
 _RESUMABLE = frozenset({"", EndedReason.STREAM_LOST, EndedReason.NEVER_CONNECTED, EndedReason.SERVER_STOPPED})
+
+# Neither the agent nor anybody else will talk to this caller, who may leave a message then.
+_NOBODY_THERE = frozenset(
+    {EndedReason.MODEL_FAILED, EndedReason.MODEL_REFUSED, EndedReason.MODEL_SILENT, EndedReason.TRANSFERRED}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +233,8 @@ def handed_to_a_person(request: HttpRequest, call_sid: str, reason: str, afterma
     logger.warning("caller was cut off", extra=extra)
     if number and aftermath.business_id is not None:
         return twiml(forward(call_sid, aftermath.business_id, number))
+    if reason in _NOBODY_THERE and aftermath.business_id is not None and request.POST.get("Direction") == "inbound":
+        return voicemail.take_over(request, call_sid, aftermath.business_id, aftermath.language)
     record_end(request, call_sid, CallStatus.COMPLETED.value)  # we hang up: no callback is needed to know it
     return twiml(twilio.say_and_hang_up(phrase("cut_off", aftermath.language), aftermath.language))
 

@@ -215,7 +215,8 @@ def save_recording(
     consent: str = "",
 ) -> bool:
     """The carrier records the call, or has recorded it. `state`: a RecordingState; it goes up the ranks only.
-    `consent`: how the caller knows of it; the first that is told of a call stays."""
+    `consent`: how the caller knows of it; the first that is told of a call stays. "voicemail": it is a message that was
+    spoken after the tone."""
     arguments = dict(locals())
 
     def apply() -> None:
@@ -226,7 +227,9 @@ def save_recording(
         tracks = facts.count("channels", channels)
         with _locked_call(call_sid, business_id) as call:
             merging.fill_empty(call, {"recording_consent": facts.short(consent, 10)})
-            parts.put_recording(call, sid, reached, tracks, began_at, length)
+            row = parts.put_recording(call, sid, reached, tracks, began_at, length)
+            if consent == "voicemail":
+                parts.put_spoken_message(call, row)
 
     return _applied("save_recording", arguments, apply)
 

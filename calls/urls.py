@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from calls import recording_views, transfer_views, views
+from calls import recording_views, transfer_views, views, voicemail
 
 urlpatterns = [
     path("voice/", views.voice, name="twilio-voice"),
@@ -13,5 +13,6 @@ urlpatterns = [
     path("transfer-briefing/", transfer_views.briefing, name="twilio-transfer-briefing"),
     path("transfer-answer/", transfer_views.answer, name="twilio-transfer-answer"),
     path("leg-status/", transfer_views.leg_status, name="twilio-leg-status"),
+    path("message-left/", voicemail.message_left, name="twilio-message-left"),
     path("recording/", recording_views.recording, name="twilio-recording"),
 ]

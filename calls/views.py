@@ -13,8 +13,8 @@ from email.utils import parsedate_to_datetime
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from businesses.models import RecordingMode, WhenBusy
-from calls import admission, answering, consents, doors, live_calls, model_health, recorder, resuming
+from businesses.models import RecordingMode, WhenBusy, WhenClosed
+from calls import admission, answering, consents, doors, live_calls, model_health, recorder, resuming, voicemail
 from calls.answering import Aftermath, Answer, LookupFailed
 from calls.carriers import twilio
 from calls.models import TERMINAL_STATUSES, CallStatus, EndedReason
@@ -58,7 +58,7 @@ def answer_call(request: HttpRequest, call_sid: str, consent: str = "") -> HttpR
         logger.warning("call not answered", extra={"call_sid": call_sid, "reason": answer.refusal})
         return twiml(twilio.say_and_hang_up(phrase("not_answered", answer.language), answer.language))
     agent = answer.agent
-    if answer.forwards_when_closed:
+    if answer.when_closed is not None:
         return _closed(request, call_sid, answer)
     # A caller who was asked had been let through then: to ask again would take the one try of a model that rests.
     if not consent and not model_health.may_try(agent.model, time.monotonic()):
@@ -148,24 +148,28 @@ def _no_room(request: HttpRequest, call_sid: str, answer: Answer, refusal: str) 
 
 
 def _closed(request: HttpRequest, call_sid: str, answer: Answer) -> HttpResponse:
-    """It is outside the opening hours, and callers are put through to somebody then: no agent, and no line taken."""
+    """It is outside the opening hours, and callers are put through to somebody then, or may leave a message: no agent,
+    and no line taken."""
     assert answer.agent is not None
-    _record_ringing(request, call_sid, answer.agent.business_id, None)
-    _record_unanswered(call_sid, answer.agent.business_id, EndedReason.CLOSED)
-    return twiml(resuming.forward(call_sid, answer.agent.business_id, answer.forwarding_number))
+    business_id, takes_message = answer.agent.business_id, answer.when_closed == WhenClosed.MESSAGE
+    _record_ringing(request, call_sid, business_id, None, voicemail.CONSENT if takes_message else "")
+    _record_unanswered(call_sid, business_id, EndedReason.CLOSED)
+    if takes_message:
+        return voicemail.ask(business_id, "closed_message", answer.language)
+    return twiml(resuming.forward(call_sid, business_id, answer.forwarding_number))
 
 
 def _without_model(request: HttpRequest, call_sid: str, answer: Answer) -> HttpResponse:
-    """The speech model has failed call after call: put the caller through to a person at once, or say so."""
+    """The speech model has failed call after call: put the caller through to a person at once, or take a message."""
     assert answer.agent is not None
     business_id, number = answer.agent.business_id, answer.forwarding_number
-    _record_ringing(request, call_sid, business_id, None)
+    _record_ringing(request, call_sid, business_id, None, "" if number else voicemail.CONSENT)
     refused = model_health.is_refused(answer.agent.model)
     _record_unanswered(call_sid, business_id, EndedReason.MODEL_REFUSED if refused else EndedReason.MODEL_FAILED)
     logger.error("call not given to a model that fails", extra={"call_sid": call_sid, "forwarded": bool(number)})
     if number:
         return twiml(resuming.forward(call_sid, business_id, number))
-    return twiml(twilio.say_and_hang_up(phrase("unavailable", answer.language), answer.language))
+    return voicemail.ask(business_id, "leave_message", answer.language)
 
 
 def _record_unanswered(call_sid: str, business_id: int, reason: EndedReason) -> None:

@@ -272,7 +272,7 @@ CELERY_RESULT_BACKEND = "django-db"
 CELERY_RESULT_EXTENDED = True  # names and ids of a task's arguments; calls.tasks leaves nothing else in them
 CELERY_RESULT_EXPIRES = 7 * 24 * 3600
 CELERY_TIMEZONE = "UTC"
-CELERY_IMPORTS = ["calls.recording_tasks"]  # beside each app's tasks.py
+CELERY_IMPORTS = ["calls.recording_tasks", "analysis.transcription_tasks"]  # beside each app's tasks.py
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celerybeat-schedule")
 CELERY_BEAT_SCHEDULE = {
     "celery.backend_cleanup": {"task": "celery.backend_cleanup", "schedule": crontab(hour="4", minute="0")},
@@ -301,6 +301,11 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": 10.0},
     },
     "ask-for-untold-recordings": {"task": "calls.recording_tasks.ask_for_untold", "schedule": crontab(minute="35")},
+    "find-messages-to-write-down": {
+        "task": "analysis.transcription_tasks.find_messages",
+        "schedule": 15.0,
+        "options": {"expires": 15.0},
+    },
     "find-calls-to-analyse": {
         "task": "analysis.tasks.find_calls",
         "schedule": 15.0,

@@ -136,6 +136,44 @@ def ask_for_a_key(address: str, question: str, language: str, seconds: int) -> s
     return str(response)
 
 
+@dataclass(frozen=True, slots=True)
+class Tone:
+    """A message after a tone: what is said before, and after one that was empty. `after` is asked what comes next."""
+
+    business_id: int
+    before: str
+    if_empty: str
+    language: str
+    after: str
+    max_seconds: int
+    silence_seconds: int
+    end_key: str
+
+
+def take_message(tone: Tone) -> str:
+    """Let the caller speak a message. An empty recording is told to nobody: Twilio then goes on in this document."""
+    language = _say_language(tone.language)
+    response = VoiceResponse()
+    response.say(_for_xml(tone.before), language=language)
+    response.record(
+        action=with_retries(tone.after),
+        method="POST",
+        max_length=tone.max_seconds,
+        timeout=tone.silence_seconds,
+        finish_on_key=tone.end_key,
+        play_beep=True,
+        trim="trim-silence",
+        recording_status_callback=with_retries(
+            f"{settings.PUBLIC_URL}/twilio/recording/?business={tone.business_id}&consent=voicemail"
+        ),
+        recording_status_callback_method="POST",
+        recording_status_callback_event="in-progress completed absent",
+    )
+    response.say(_for_xml(tone.if_empty), language=language)
+    response.hangup()
+    return str(response)
+
+
 def with_retries(address: str) -> str:
     """The address with Twilio's connection overrides: a request that met a process which was just dying is sent again,
     perhaps to another one, instead of costing the caller the call. It is not signed over."""

@@ -59,6 +59,13 @@ class MessageKind(models.TextChoices):
     VOICEMAIL = "voicemail", "Spoken after the tone"
 
 
+class TextState(models.TextChoices):
+    """Whether what was spoken after the tone has been written down; empty once it is, and of what was never spoken."""
+
+    WAITING = "waiting", "Not written down yet"
+    FAILED = "failed", "Could not be written down"
+
+
 class ToolUse(models.Model):
     """One tool that the agent used in a call: what it was given, and what came of it."""
 
@@ -92,7 +99,9 @@ class CallMessage(models.Model):
 
     business = models.ForeignKey(Business, on_delete=models.PROTECT, related_name="messages")
     call = models.ForeignKey(CallLog, on_delete=models.CASCADE, related_name="messages")
-    key = models.CharField(max_length=200, editable=False, help_text="The tool_call_id of the tool that took it.")
+    key = models.CharField(
+        max_length=200, editable=False, help_text="The tool_call_id of the tool that took it, or the RecordingSid."
+    )
     kind = models.CharField(
         max_length=10, choices=MessageKind.choices, default=MessageKind.MESSAGE, db_default=MessageKind.MESSAGE
     )
@@ -100,6 +109,8 @@ class CallMessage(models.Model):
     caller_name = models.CharField("from", max_length=200, blank=True)
     callback_number = models.CharField("call back", max_length=100, blank=True)
     text = models.TextField("message", blank=True)
+    # db_default: a worker of the release before goes on adding rows until it is restarted.
+    text_state = models.CharField(max_length=10, choices=TextState.choices, blank=True, default="", db_default="")
     taken_at = models.DateTimeField("taken", null=True, blank=True)
     handled_at = models.DateTimeField("handled", null=True, blank=True)
     handled_by = models.ForeignKey(
@@ -113,7 +124,10 @@ class CallMessage(models.Model):
         verbose_name = "message"
         ordering = ["-taken_at", "-id"]
         constraints = [models.UniqueConstraint(fields=["call", "key"], name="message_once_per_call")]
-        indexes = [models.Index(fields=["business", "-taken_at"], name="message_by_business_and_time")]
+        indexes = [
+            models.Index(fields=["business", "-taken_at"], name="message_by_business_and_time"),
+            models.Index(fields=["id"], name="message_to_write", condition=models.Q(text_state=TextState.WAITING)),
+        ]
 
     def __str__(self) -> str:
         return f"message from {self.caller_name or 'a caller'}"

@@ -70,6 +70,11 @@ class Call:
         self.status_callbacks = StatusCallbacks(self)
         self.recordings = CallRecordings(self, account)
 
+    def hang_up(self, why: str) -> None:
+        """The caller goes, outside of any script."""
+        self.tell(f"caller {why}")
+        self.commands.put_nowait(Over("caller", why))
+
     def tell(self, line: str) -> None:
         """One line of the narration, with the seconds since the first webhook."""
         self._tell_line(f"{time.monotonic() - self.started:7.2f} s  {line}")

@@ -54,10 +54,15 @@ class CallRecordings:
             await asyncio.sleep(self._call.settings.faults.recording_delay_ms / 1000)
         for recording in self._account.recordings_of(self._call.ledger.call_sid):
             if recording.duration is None:
-                recording.tracks = tracks(self._call.streams, recording.pauses)
-                recording.duration = round(len(recording.tracks[0]) / BYTES_PER_SECOND)
-                recording.status = "completed" if recording.tracks[0] else "absent"
-                await self._report(recording)
+                recording.tracks = recording.tracks or tracks(self._call.streams, recording.pauses)
+                await self.complete(recording)
+
+    async def complete(self, recording: RecordingResource) -> None:
+        """All of it is there: its length, and its last callback."""
+        said = (recording.tracks or (b"",))[0]
+        recording.duration = round(len(said) / BYTES_PER_SECOND)
+        recording.status = "completed" if said else "absent"
+        await self._report(recording)
 
     async def _report(self, recording: RecordingResource) -> None:
         callback = recording.callback

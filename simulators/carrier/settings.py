@@ -39,6 +39,15 @@ class Colleague:
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """What a caller says after the tone of a `<Record>`: clips, one after the other. `ends`: silence, hang-up, or a
+    key."""
+
+    clips: tuple[str, ...] = ()
+    ends: str = "silence"
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """`public_url` is signed and named in TwiML; `connect_to` is where that origin really answers, as plain HTTP.
 
@@ -70,6 +79,7 @@ class Settings:
     colleague: Colleague = Colleague()  # whoever is dialled
     colleagues: Mapping[str, Colleague] = field(default_factory=dict)  # ... or, by number, somebody else
     keys: str = ""  # what the caller presses at a <Gather>
+    message: Message = Message()  # what the caller says at a <Record>
     failed_webhook_status: str = "completed"  # the caller heard an application error; unverified
     seed: int | None = None
 

@@ -94,6 +94,8 @@ _VALUES: dict[tuple[str, str], frozenset[str]] = {
     ("Recording", "track"): frozenset({"inbound", "outbound", "both"}),
     ("Recording", "trim"): frozenset({"trim-silence", "do-not-trim"}),
     ("Dial", "answerOnBridge"): frozenset({"true", "false"}),
+    ("Record", "playBeep"): frozenset({"true", "false"}),
+    ("Record", "trim"): frozenset({"trim-silence", "do-not-trim"}),
     ("Gather", "input"): frozenset({"dtmf", "speech", "dtmf speech", "speech dtmf"}),
     ("Gather", "actionOnEmptyResult"): frozenset({"true", "false"}),
 }
@@ -104,6 +106,8 @@ _RANGES: dict[tuple[str, str], range] = {  # of whole numbers
     ("Gather", "timeout"): range(1, 601),
 }
 _EVENTS = frozenset({"initiated", "ringing", "answered", "completed"})
+_RECORDING_EVENTS = frozenset({"in-progress", "completed", "absent"})
+LONGEST_RECORDING = 14_400
 MAX_PARAMETER = 500
 MAX_NUMBERS = 10
 
@@ -176,6 +180,8 @@ def _complaints(element: ElementTree.Element, url: str) -> Iterator[Complaint]:
             yield Complaint(12200, "value out of range in TwiML", f"{name} {attribute}={value}")
         elif name == "Number" and attribute == "statusCallbackEvent" and not set(value.split()) <= _EVENTS:
             yield Complaint(12200, "unknown value in TwiML", f"{name} {attribute}={value}")
+    if unknown := set(element.get("recordingStatusCallbackEvent", "").split()) - _RECORDING_EVENTS:
+        yield Complaint(12200, "unknown event of a recording", min(unknown))
     if name in {"Response", "Connect", "Start", "Stop", "Stream"} and (element.text or "").strip():
         yield Complaint(12200, "text where TwiML has none", name)
     for child in element:
@@ -206,12 +212,23 @@ def _rules(element: ElementTree.Element, url: str) -> Iterator[Complaint]:
                 yield Complaint(12200, "Parameter of 500 characters or more", element.get("name", ""))
         case "Redirect" if not (element.text or "").strip():
             yield Complaint(12100, "Redirect without a URL")
+        case "Record" if not 1 < _whole(element.get("maxLength", "3600")) <= LONGEST_RECORDING:
+            yield Complaint(12200, "Record maxLength is not a number from 2 to 14400", element.get("maxLength", ""))
+        case "Record" if not _whole(element.get("timeout", "5")):
+            yield Complaint(12200, "Record timeout is not a positive number", element.get("timeout", ""))
+        case "Record" if set(element.get("finishOnKey", "#")) - set("0123456789*#"):
+            yield Complaint(12200, "Record finishOnKey holds what is no key", element.get("finishOnKey", ""))
         case "Pause" if not element.get("length", "1").isdigit():
             yield Complaint(12200, "Pause length is not a number", element.get("length", ""))
         case "Dial" if len(element) > MAX_NUMBERS:
             yield Complaint(13221, "Dial of more than ten numbers", str(len(element)))
         case "Dial" if not len(element) and not (element.text or "").strip():
             yield Complaint(12200, "Dial of nobody")
+
+
+def _whole(number: str) -> int:
+    """Zero for what is none."""
+    return int(number) if number.isascii() and number.isdigit() else 0
 
 
 def _stream_url_rules(attribute: str, document_url: str) -> Iterator[Complaint]:

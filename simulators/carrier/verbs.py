@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
-from simulators.carrier import twiml
+from simulators.carrier import record, twiml
 from simulators.carrier.dial import Leg
 from simulators.carrier.gather import action_of, keys_pressed
 from simulators.carrier.handshake import StreamRefused, open_stream
@@ -75,8 +75,7 @@ async def _verb(call: "Call", document: Document, verb: Verb) -> Document | Over
             await _sleep(call, _seconds(verb), f"{verb.name} {verb.text[:60]}".strip())
             return None
         case "Record":
-            await _sleep(call, min(float(verb.get("maxLength", "3600")), 2.0), "Record")
-            return await _after(call, "action", document, verb, {})
+            return await _record(call, document, verb)
         case _:
             call.tell(f"{verb.name} is read but not acted on")
             return None
@@ -223,6 +222,16 @@ async def _gather(call: "Call", document: Document, verb: Verb) -> Document | Ov
     method, url = verb.get("method", "POST"), action_of(document, verb)
     answer = await call.fetch("gather", method, url, "in-progress", {"Digits": pressed or ""})
     return answer or Over("error", "no usable answer from gather")
+
+
+async def _record(call: "Call", document: Document, verb: Verb) -> Document | Over | None:
+    """An empty recording is told to nobody: the next verb follows."""
+    told = await record.record(call, document, verb)
+    if told is None:
+        return None
+    method, url = verb.get("method", "POST"), record.action_of(document, verb)
+    answer = await call.fetch("action", method, url, "in-progress", told)
+    return answer or Over("error", "no usable answer from action")
 
 
 async def _dial(call: "Call", document: Document, verb: Verb) -> Document | Over | None:

@@ -40,6 +40,9 @@ FAULTS = {
     "text-garbage": "an answer that breaks off: its text is no JSON",
     "text-refusal": "the model declines",
     "text-incomplete": "half an answer, incomplete for this reason (max_output_tokens)",
+    # files that are written down (POST /v1/audio/transcriptions); @N: only the Nth request
+    "transcribe-status": "answer with this HTTP status (500, 429, 401, 404)",
+    "transcribe-broken": "a body that is no JSON at all",
     # the wire
     "unknown-events": "events of unknown types between the deltas",
     "extra-fields": "fields nobody knows in every event",

@@ -1,5 +1,5 @@
-"""The port: a websocket with one session for each connection, frames out in the order they were made; and texts, asked
-for by POST (texts.py)."""
+"""The port: a websocket with one session for each connection, frames out in the order they were made; and texts, also
+of spoken files, asked for by POST (texts.py)."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class ModelServer:
         self.sessions: list[Session] = []
         self.port = 0
         self._hearing = Hearing(self.settings.dialogue.clips)
-        self.text_model = TextModel(self.settings, self.ledger)
+        self.text_model = TextModel(self.settings, self.ledger, self._hearing)
         self._text_tasks: set[asyncio.Task[None]] = set()
         self._server: Server | None = None
         self._connections: Counter[str] = Counter()  # by profile; the server's own settings are the profile ""

@@ -11,49 +11,39 @@ import json
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 from openai.types.responses.response_create_params import ResponseCreateParamsNonStreaming
 
-from simulators.model import reader, strict_schema
+from simulators.model import reader, spoken_files, strict_schema
 from simulators.model.faults import Faults
+from simulators.model.hearing import Hearing
 from simulators.model.ledger import Ledger
 from simulators.model.oracle import Refused, refuse
+from simulators.model.reply import Reply, error
 from simulators.model.settings import ModelSettings
 from simulators.model.usage import CACHE_BLOCK, text_tokens
 
 PATH = "/v1/responses"
-MAX_BODY = 8 * 1024 * 1024
+MAX_BODY = 30 * 1024 * 1024
 ROLES = frozenset({"user", "assistant", "system", "developer"})
 PARAMETERS = frozenset(ResponseCreateParamsNonStreaming.__annotations__)  # what the SDK knows
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """`body` is text: a fault may want it to be no JSON."""
-
-    status: int
-    body: str
-    headers: tuple[tuple[str, str], ...] = ()
-
-
-def error(status: int, code: str | None, message: str, param: str | None = None, *, wait: str = "") -> Reply:
-    kinds = {401: "invalid_request_error", 429: "requests", 500: "server_error", 503: "server_error"}
-    body = {"message": message, "type": kinds.get(status, "invalid_request_error"), "param": param, "code": code}
-    return Reply(status, json.dumps({"error": body}), (("retry-after", wait),) if wait else ())
 
 
 class TextModel:
     """Answers requests in their order; keeps in the ledger what it was asked and what it said."""
 
-    def __init__(self, settings: ModelSettings, ledger: Ledger) -> None:
+    def __init__(self, settings: ModelSettings, ledger: Ledger, hearing: Hearing) -> None:
         self._settings = settings
         self._ledger = ledger
+        self._hearing = hearing
         self.requests = 0
+        self.transcriptions = 0
 
     async def reply(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
+        if path == spoken_files.PATH:
+            return self._transcription(method, headers, body)
         self.requests += 1
         number = self.requests
         faults = Faults(self._settings.faults)
@@ -75,20 +65,44 @@ class TextModel:
     def _judged(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes, faults: Faults, number: int
     ) -> Reply:
-        scheme, _, key = headers.get("authorization", "").partition(" ")
-        if scheme != "Bearer" or not key or self._settings.api_key not in (None, key):
+        if not self._is_known(headers):
             return error(401, "invalid_api_key", "Incorrect API key provided.")
         if method != "POST" or path != PATH:
             return error(404, "unknown_url", f"Unknown request URL: {method} {path}.")
         try:
             asked = parse(body, self._settings.text_models)
         except Refused as refused:
-            refusal = refused.refusal
-            status = 404 if refusal.code == "model_not_found" else 400
-            self._ledger.add("text_refused", "", number=number, code=refusal.code, message=refusal.message)
-            return error(status, refusal.code, refusal.message, refusal.param)
+            return self._refused("text_refused", refused, number)
         self._ledger.add("text_asked", "", number=number, request=asked)
         return Reply(200, json.dumps(self._response(asked, faults, number)))
+
+    def _transcription(self, method: str, headers: Mapping[str, str], body: bytes) -> Reply:
+        self.transcriptions += 1
+        number = self.transcriptions
+        if (faulty := spoken_files.faulty(Faults(self._settings.faults), number)) is not None:
+            return faulty
+        if not self._is_known(headers):
+            return error(401, "invalid_api_key", "Incorrect API key provided.")
+        if method != "POST":
+            return error(404, "unknown_url", f"Unknown request URL: {method} {spoken_files.PATH}.")
+        try:
+            asked = spoken_files.parse(headers.get("content-type", ""), body)
+            answer = spoken_files.transcribe(asked, self._hearing)
+        except Refused as refused:
+            return self._refused("transcription_refused", refused, number)
+        fields = {name: value for name, value in asked.fields.items() if name != "file"}
+        self._ledger.add("transcribed", "", number=number, bytes=len(asked.content), fields=fields, **answer)
+        return Reply(200, json.dumps(answer))
+
+    def _is_known(self, headers: Mapping[str, str]) -> bool:
+        scheme, _, key = headers.get("authorization", "").partition(" ")
+        return scheme == "Bearer" and bool(key) and self._settings.api_key in (None, key)
+
+    def _refused(self, fact: str, refused: Refused, number: int) -> Reply:
+        refusal = refused.refusal
+        status = 404 if refusal.code == "model_not_found" else 400
+        self._ledger.add(fact, "", number=number, code=refusal.code, message=refusal.message)
+        return error(status, refusal.code, refusal.message, refusal.param)
 
     def _response(self, asked: dict[str, Any], faults: Faults, number: int) -> dict[str, Any]:
         text = input_text(asked)

@@ -15,9 +15,10 @@ from unittest import mock
 from django.test import override_settings
 from django.utils import timezone
 
+from analysis.models import Transcription
 from businesses import demo
-from calls import ranges, recording_files, recording_pages, waveform
-from calls.models import CallLog, ConversationTurn, Recording
+from calls import ranges, recording_files, recording_pages, services, waveform
+from calls.models import CallLog, CallMessage, ConversationTurn, Recording
 from tests.browser.browsing import DESK, PHONE, BrowserTest
 from tests.calls.test_recording_files import a_wav
 
@@ -68,7 +69,29 @@ class PlayerInABrowserTest(BrowserTest):
         content = a_conversation()
         size, heard = len(content.getvalue()), waveform.read(content)
         recording_files.stored(recording, recording_files.keep(recording, content), size, heard)
-        self.pages = {"call": f"/admin/calls/calllog/{call.pk}/change/", "recordings": "/admin/calls/recording/"}
+        self.pages = {
+            "call": f"/admin/calls/calllog/{call.pk}/change/",
+            "recordings": "/admin/calls/recording/",
+            "messages": "/admin/calls/callmessage/",
+            "transcriptions": "/admin/analysis/transcription/",
+            "message": f"/admin/calls/callmessage/{self.a_spoken_message(call).pk}/change/",
+        }
+
+    def a_spoken_message(self, call: CallLog) -> CallMessage:
+        sid = "RE" + "2" * 32
+        told: dict[str, Any] = {
+            "duration_seconds": SECONDS,
+            "started_at": timezone.now().isoformat(),
+            "consent": "voicemail",
+        }
+        services.save_recording(call.call_sid, call.business_id, sid, "waiting", **told)
+        recording, content = Recording.objects.get(recording_sid=sid), a_wav([6000, -6000] * SECONDS * 4000)
+        size, heard = len(content.getvalue()), waveform.read(content)
+        recording_files.stored(recording, recording_files.keep(recording, content), size, heard)
+        message = CallMessage.objects.get(key=sid)
+        Transcription.objects.create(business=call.business, message=message, state="failed", error="x" * 40)
+        CallMessage.objects.filter(pk=message.pk).update(text_state="failed")
+        return message
 
     def place(self, page: Any) -> float:
         seconds: float = page.eval_on_selector(".player__audio", "audio => audio.currentTime")
@@ -96,14 +119,14 @@ class PlayerInABrowserTest(BrowserTest):
                 with self.subTest(width=size[0]):
                     page = self.open_muted(browser, size)
                     self.assertLessEqual(page.evaluate("document.documentElement.scrollWidth"), size[0])
-                    self.assertEqual(page.locator(".player__lane").count(), 2)
+                    self.assertEqual(page.locator(".player").first.locator(".player__lane").count(), 2)
                     self.assertEqual(page.locator(".player__turns a").count(), TURNS)
                     length = page.eval_on_selector(".player__audio", "audio => audio.duration")
                     self.assertAlmostEqual(length, SECONDS, delta=0.1)
                     page.click('.player__turns a[data-turn="3"]')
                     self.playing_from(page, 30)
                     page.wait_for_selector("#turn-3.turn--now")
-                    box = page.locator(".player__wave").bounding_box()
+                    box = page.locator(".player__wave").first.bounding_box()
                     page.mouse.click(box["x"] + box["width"] * 0.75, box["y"] + 20)
                     self.playing_from(page, SECONDS * 0.75)
                     page.focus("#turn-1 .turn__play")
@@ -120,6 +143,26 @@ class PlayerInABrowserTest(BrowserTest):
                         page.screenshot(path=f"{folder}/recordings-{size[0]}.png", full_page=True)
         self.assertEqual(self.complaints, [])
         self.assertEqual(self.hosts, {self.live_server_url.removeprefix("http://")})
+
+    def test_a_spoken_message_is_heard_on_its_page(self) -> None:
+        with self.browser() as browser:
+            for size in (DESK, PHONE):
+                page = self.logged_in(browser, size)
+                for name in ("messages", "transcriptions", "message"):
+                    with self.subTest(page=name, width=size[0]):
+                        self.open(page, name)
+                        self.assertLessEqual(page.evaluate("document.documentElement.scrollWidth"), size[0])
+                        if folder := os.environ.get("SCREENSHOTS"):
+                            page.screenshot(path=f"{folder}/{name}-{size[0]}.png", full_page=True)
+                        if name != "message":
+                            inner, outer = page.eval_on_selector(".results", "b => [b.scrollWidth, b.clientWidth]")
+                            self.assertLessEqual(inner, outer)
+                self.assertEqual(page.locator(".player__lane").count(), 1)
+                page.eval_on_selector(".player__audio", "audio => { audio.muted = true; }")
+                box = page.locator(".player__wave").first.bounding_box()
+                page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 10)
+                self.playing_from(page, SECONDS / 2)
+        self.assertEqual(self.complaints, [])
 
     def test_a_page_that_was_left_open_gets_a_new_address(self) -> None:
         real = time.time

@@ -300,11 +300,14 @@ class BusinessAndNumberPagesTest(AdminCase):
         business = Business.objects.get()
         self.assertEqual((business.when_closed, business.closed_agent), ("forward", self.world.agent))
 
-    def test_what_cannot_be_done_yet_is_no_choice(self) -> None:
+    def test_all_that_can_become_of_a_caller_is_a_choice(self) -> None:
         for page, pk in (("business", self.world.business.pk), ("phonenumber", self.world.number.pk)):
             response = self.client.get(reverse(f"admin:businesses_{page}_change", args=[pk]))
-            self.assertContains(response, 'value="forward"')
-            self.assertNotContains(response, 'value="message"')
+            for choice in ("agent", "message", "forward"):
+                self.assertContains(response, f'<option value="{choice}"')
+        response = self.client.get(reverse("admin:businesses_business_change", args=[self.world.business.pk]))
+        for choice in ("off", "announce", "ask"):
+            self.assertContains(response, f'<option value="{choice}"')
 
     def test_whoever_may_only_look_at_a_business_cannot_change_its_hours(self) -> None:
         user = User.objects.create_user("looker", is_staff=True)

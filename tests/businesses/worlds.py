@@ -10,7 +10,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission, User
 from django.db.models import Model
 
-from analysis.models import AfterCallSettings, AnalysisState, CallAnalysis, Lead, LeadField
+from analysis.models import AfterCallSettings, AnalysisState, CallAnalysis, Lead, LeadField, Transcription
 from businesses.models import (
     Agent,
     AgentVersion,
@@ -64,12 +64,13 @@ class World:
     lead: Lead
     recording: Recording
     dead_letter: DeadLetter
+    transcription: Transcription
 
     def rows(self) -> list[Model]:
         of_business = [self.business, self.agent, self.published, self.draft, self.number, self.tool, self.clip]
         after_the_call = [self.after_call, self.lead_field, self.analysis, self.lead, self.recording, self.dead_letter]
         of_calls = [self.do_not_call, self.target, self.outbound, self.call, self.turn, self.message]
-        return [*of_business, *of_calls, *after_the_call]
+        return [*of_business, *of_calls, *after_the_call, self.transcription]
 
 
 def make_world(word: str, digit: int) -> World:
@@ -158,9 +159,9 @@ def make_world(word: str, digit: int) -> World:
         deliveries=5,
         payload={"call_sid": call.call_sid, "business_id": business.pk, **a_turn(1, user_text=f"{word} text")},
     )
-    return World(
-        *of_business, do_not_call, target, outbound, *after_the_call(word, digit, call), recording, dead_letter
-    )
+    transcription = Transcription.objects.create(business=business, message=message, error=f"{word}-code")
+    after = after_the_call(word, digit, call)
+    return World(*of_business, do_not_call, target, outbound, *after, recording, dead_letter, transcription)
 
 
 def after_the_call(word: str, digit: int, call: CallLog) -> tuple[AfterCallSettings, LeadField, CallAnalysis, Lead]:

@@ -97,9 +97,12 @@ class ClosedTest(WebhookTest):
         Business.objects.update(when_closed="forward", forwarding_number="", closed_agent=self.night)
         self.assertEqual(self.answered_by(self.post(VOICE)), self.night_version.pk)
 
-    def test_a_recorded_message_is_not_offered_yet_and_the_agent_answers(self) -> None:
-        Business.objects.update(when_closed="message", closed_agent=self.night)
-        self.assertEqual(self.answered_by(self.post(VOICE)), self.night_version.pk)
+    def test_the_caller_may_leave_a_message_whatever_agent_is_named_and_takes_no_line(self) -> None:
+        Business.objects.update(when_closed="message", closed_agent=self.night, max_calls=1)
+        for _ in range(2):
+            self.assertEqual(self.verbs(self.post(VOICE)), ["Say", "Record", "Say", "Hangup"])
+        call = CallLog.objects.get()
+        self.assertEqual((call.agent_version, call.ended_reason, call.recording_consent), (None, "closed", "voicemail"))
 
     def test_nobody_is_forwarded_in_circles(self) -> None:
         PhoneNumber.objects.create(number=FORWARD_TO, business=self.business, agent=self.version.agent)

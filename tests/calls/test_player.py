@@ -69,8 +69,10 @@ class DrawingTest(SimpleTestCase):
         self.assertEqual([(mark.index, mark.seconds) for mark in marks], [(0, 0.0), (1, 5.0), (3, 10.0)])
         self.assertEqual([(mark.x, mark.width) for mark in marks], [(0.0, 300.0), (300.0, 300.0), (600.0, 0.0)])
 
-    def test_without_a_length_nothing_can_be_placed(self) -> None:
+    def test_without_a_length_or_without_turns_nothing_can_be_placed(self) -> None:
         self.assertEqual(player.draw([], 0, BEGAN, [(0, BEGAN)]).marks, [])
+        for turns in ([], [(0, None)]):
+            self.assertEqual(player.draw([[0]], 10, BEGAN, turns).marks, [])
 
 
 class PlayingTest(TestCase):

@@ -382,10 +382,12 @@ class ModelDownTest(WebhookTest):
         call = CallLog.objects.get()
         self.assertEqual((call.status, call.ended_reason, call.agent_version), ("in-progress", "model_failed", None))
 
-    def test_without_anybody_to_put_them_through_to_they_are_told(self) -> None:
+    def test_without_anybody_to_put_them_through_to_they_may_leave_a_message(self) -> None:
         Business.objects.update(forwarding_number="")
         with self.assertLogs("calls.views", "ERROR"):
-            self.assertEqual(self.verbs(self.post("/twilio/voice/")), ["Say", "Hangup"])
+            self.assertEqual(self.verbs(self.post("/twilio/voice/")), ["Say", "Record", "Say", "Hangup"])
+        call = CallLog.objects.get()
+        self.assertEqual((call.ended_reason, call.recording_consent), ("model_failed", "voicemail"))
 
     def test_one_call_after_the_rest_tries_it_and_success_lets_everybody_in(self) -> None:
         later = time.monotonic() + model_health.REST_SECONDS + 1

@@ -46,6 +46,14 @@ class System:
         self.children: list[Child] = []
 
     def __enter__(self) -> "System":
+        try:
+            self._start_all()
+        except BaseException:
+            self.__exit__()  # or what has been started would go on for ever
+            raise
+        return self
+
+    def _start_all(self) -> None:
         self.broker: Child | None = None
         if not os.environ.get("REDIS_URL"):
             self.start_broker()
@@ -76,12 +84,12 @@ class System:
         }
         self.start_web()
         self.start_worker()
-        self.worker.wait_for_output(" ready.")
+        self.worker.wait_for_output(" ready.", 60)
         wait_until(self._answers, 30, f"web answers; it said:\n{self.web.output()[-3000:]}")
-        return self
 
     def __exit__(self, *_: object) -> None:
-        for child in (self.beat, self.web, self.worker, self.offline, self.model, self.broker):
+        for name in ("beat", "web", "worker", "offline", "model", "broker"):
+            child = getattr(self, name, None)
             if child is not None:
                 child.stop()
         self._folder.cleanup()
