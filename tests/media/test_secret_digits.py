@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
@@ -142,10 +143,10 @@ class TheTool(BridgeCase):
 
 class WhereTheyGo(ServiceCase):
     async def ask_with(self, definition: HttpTool, **given: Any) -> tuple[str, str]:
-        of = agent(tools=(), http_tools=(definition,))
+        of = agent(tools=(), http_tools=(replace(definition, timeout_seconds=30),))  # the machine may be busy
         asked = context(of, secrets={"secret-1": CARD})
         try:
-            return await tools.answer(definition.name, json.dumps(given), asked, 5)
+            return await tools.answer(definition.name, json.dumps(given), asked, 30)
         finally:
             await http.close()
 
