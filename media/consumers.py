@@ -20,7 +20,7 @@ from calls.doors import NotAdmitted, admit, recall, tell_ending
 from calls.history import PastTurn
 from calls.recorder import get_recorder
 from calls.stream_tickets import Ticket, TicketRefused, read_ticket, read_token
-from media import live, tools
+from media import live, tools, turns
 from media.bridge import CallBridge, call_config
 from media.engine.events import CallerAudio, CarrierClosed, MarkReached
 from media.realtime import get_model
@@ -72,6 +72,8 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
                 if close_code := self._receive(message.get("text")):
                     await self.close_with(close_code)
                     return
+            self.is_open = False
+            await turns.mine()
         finally:
             # Also when this coroutine dies or is killed: `disconnect` alone is not always called (reliability 0.6).
             self.is_open = False
@@ -82,9 +84,11 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
 
     async def _open(self) -> bool:
         """Accept the stream and begin its call, or refuse with 403 before anything is spent."""
+        await turns.mine()
         try:
             agent = await self._authorise()
             past = await recall(self.ticket) if self.ticket.stream_number else []
+            await turns.mine()
             if not live.calls.accepting:  # since then: the server may leave without having seen this call
                 raise StreamRefused("server_stopping")
         except StreamRefused as refusal:
