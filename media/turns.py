@@ -1,7 +1,7 @@
 """The costly moments of a call, its beginning and its end, one at a time: the audio of the others goes on in between.
 
-Fifty calls that begin at once are a tenth of a second of work, and an event loop does all that is ready before it looks at
-its sockets again.
+Fifty calls that begin at once are a tenth of a second of work, and an event loop does all that is ready before it looks
+at its sockets again.
 """
 
 from __future__ import annotations
