@@ -22,10 +22,11 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.core.management.base import SystemCheckError
 from django.db import Error as DatabaseUnwell
 from django.db import connection
+from django.utils.module_loading import import_string
 
 from businesses import allowed_hosts, encryption
 from calls.threads import BoundedPool
-from voiceagent import prices, servers, serving
+from voiceagent import file_storage, prices, servers, serving
 
 log = structlog.get_logger(__name__)
 
@@ -201,6 +202,26 @@ def check_web_server(name: str) -> Iterable[CheckMessage]:
         )
 
 
+def check_file_storage(name: str, options: str) -> Iterable[CheckMessage]:
+    """`options`: FILE_STORAGE_OPTIONS as it was set, which may name a key of somebody's: it is not repeated."""
+    read = file_storage.options(options)
+    if read is None:
+        yield Error(
+            "FILE_STORAGE_OPTIONS is no JSON object.",
+            hint='Write what the storage is made with, like {"bucket_name": "recordings"}, or leave it out.',
+            id="voiceagent.E018",
+        )
+        return
+    try:
+        import_string(name)(**read)
+    except Exception as error:  # noqa: BLE001 - whatever it is, there is nowhere to keep recordings
+        yield Error(
+            f"FILE_STORAGE is {name}, which cannot be made with FILE_STORAGE_OPTIONS: {type(error).__name__}.",
+            hint="Name a storage of Django's or of an installed package (.env.example), or leave both out.",
+            id="voiceagent.E018",
+        )
+
+
 def check_debug(debug: bool, *, is_public: bool) -> Iterable[CheckMessage]:
     if debug and is_public:
         yield Error(
@@ -312,6 +333,7 @@ def check_settings(**_kwargs: Any) -> list[CheckMessage]:
         *check_sound(settings.DEAD_AIR_SECONDS, settings.AUDIO_AHEAD_SECONDS),
         *check_metrics_token(settings.METRICS_TOKEN),
         *check_web_server(settings.WEB_SERVER),
+        *check_file_storage(settings.FILE_STORAGE, settings.FILE_STORAGE_OPTIONS),
         *check_debug(settings.DEBUG, is_public=settings.IS_PUBLIC),
         *check_redelivery(
             settings.CELERY_BROKER_TRANSPORT_OPTIONS["visibility_timeout"],

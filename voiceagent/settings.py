@@ -4,14 +4,13 @@ Unset, everything has a default that works on one machine without any service: S
 model.
 """
 
-import json
 from pathlib import Path
 
 import environ
 from celery.schedules import crontab
 from csp.constants import NONE, SELF
 
-from voiceagent import embedded, logs, prices
+from voiceagent import embedded, file_storage, logs, prices
 from voiceagent.broker import broker_url
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -93,7 +92,7 @@ if EMBEDDED_REDIS:
 # another storage of Django's, and FILE_STORAGE_OPTIONS what it is made with, as JSON.
 MEDIA_ROOT = Path(env.str("MEDIA_ROOT", default="") or VAR_DIR / "media").resolve()
 FILE_STORAGE = env.str("FILE_STORAGE", default="") or "django.core.files.storage.FileSystemStorage"
-FILE_STORAGE_OPTIONS = json.loads(env.str("FILE_STORAGE_OPTIONS", default="") or "{}")
+FILE_STORAGE_OPTIONS = env.str("FILE_STORAGE_OPTIONS", default="") or "{}"
 FILE_UPLOAD_PERMISSIONS, FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o600, 0o700  # callers' voices are in them
 
 DATABASES = {"default": embedded.database(env, VAR_DIR)}
@@ -162,7 +161,7 @@ STATIC_ROOT = BASE_DIR / "staticfiles" if (BASE_DIR / "staticfiles").is_dir() el
 STATIC_IS_COLLECTED = STATIC_ROOT is not None and not DEBUG
 WHITENOISE_USE_FINDERS = not STATIC_IS_COLLECTED
 STORAGES = {
-    "default": {"BACKEND": FILE_STORAGE, "OPTIONS": FILE_STORAGE_OPTIONS},
+    "default": {"BACKEND": FILE_STORAGE, "OPTIONS": file_storage.options(FILE_STORAGE_OPTIONS) or {}},
     "staticfiles": {
         "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
         if STATIC_IS_COLLECTED

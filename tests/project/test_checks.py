@@ -69,6 +69,19 @@ class CheckTests(SimpleTestCase):
             with self.subTest(token):
                 self.assertEqual(ids(checks.check_metrics_token(token)), expected)
 
+    def test_recordings_have_somewhere_to_be_kept(self) -> None:
+        local = "django.core.files.storage.FileSystemStorage"
+        for name, options, fits in (
+            (local, "{}", True),
+            (local, '{"location": "/srv/recordings"}', True),
+            (local, '{"location": ', False),
+            (local, "[]", False),
+            (local, '{"bucket": "recordings"}', False),
+            ("no.such.Storage", "{}", False),
+        ):
+            with self.subTest(name=name, options=options):
+                self.assertEqual(ids(checks.check_file_storage(name, options)), [] if fits else ["E018"])
+
     def test_every_entry_of_the_hosts_of_tools_allows_some_host(self) -> None:
         for entry, expected in {
             "api.example.com": [],
