@@ -534,6 +534,8 @@ def words(message: CallMessage, length: int = 0) -> SafeString | str:
         return text
     recording = message.recording
     spoken = f"spoken, {conversation.minutes(recording.duration_seconds)}" if recording is not None else "spoken"
+    if recording is not None and recording.state == RecordingState.FAILED and not text:
+        return with_second_line(badge("The recording could not be fetched", "bad"), spoken)
     state = TextState(message.text_state) if message.text_state else None
     if state is None:
         return with_second_line(text or "No words were understood.", spoken)
@@ -627,12 +629,13 @@ def _resumed(call: CallLog) -> list[tuple[str, object]]:
 
 
 def _recordings(call: CallLog) -> list[tuple[str, object]]:
-    """What the carrier recorded; how the caller knew of it is told once."""
+    """What the carrier recorded, and how the caller knew of it, or what the caller said to it."""
     told = f", {call.recording_consent}" if call.recording_consent else ""
-    return [
+    found: list[tuple[str, object]] = [
         ("Recording", f"{_RECORDED[RecordingState(row.state)]}{told} ({row.recording_sid})")
         for row in call.recordings.defer("peaks")
     ]
+    return found or ([("Recording", f"none{told}")] if told else [])
 
 
 _RECORDED = {

@@ -10,13 +10,13 @@ from django.http import HttpRequest, HttpResponse
 
 from businesses.models import RecordingMode
 from calls.carriers import twilio
+from calls.models import RecordingConsent
 from calls.phrases import phrase
 from calls.signed import twiml
 
-ANNOUNCED, GRANTED, REFUSED, UNANSWERED = "announced", "granted", "refused", "unanswered"
 YES = "1"
 WAIT_SECONDS = 5
-_ANSWERS = (GRANTED, REFUSED, UNANSWERED)
+_ANSWERS = (RecordingConsent.GRANTED, RecordingConsent.REFUSED, RecordingConsent.UNANSWERED)
 
 
 def ask(language: str) -> HttpResponse:
@@ -31,9 +31,9 @@ def given(request: HttpRequest) -> str:
         return told
     match request.POST.get("Digits", ""):
         case "":
-            return UNANSWERED
+            return RecordingConsent.UNANSWERED.value
         case key:
-            return GRANTED if key == YES else REFUSED
+            return (RecordingConsent.GRANTED if key == YES else RecordingConsent.REFUSED).value
 
 
 def kept(request: HttpRequest) -> str:
@@ -43,8 +43,8 @@ def kept(request: HttpRequest) -> str:
 
 def recorded(business_id: int, mode: RecordingMode, consent: str, language: str) -> twilio.Recorded | None:
     """How the call is recorded; None: it is not. `consent` is empty for a caller who was not asked."""
-    if consent == GRANTED:
-        return twilio.Recorded(business_id, GRANTED)
+    if consent == RecordingConsent.GRANTED:
+        return twilio.Recorded(business_id, consent)
     if mode == RecordingMode.ANNOUNCE and not consent:
-        return twilio.Recorded(business_id, ANNOUNCED, phrase("recorded", language), language)
+        return twilio.Recorded(business_id, RecordingConsent.ANNOUNCED.value, phrase("recorded", language), language)
     return None

@@ -13,7 +13,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from calls import costs, legs, streams
-from calls.models import TERMINAL_STATUSES, CallLog, CallStatus, EndedReason, EndSource, LegState
+from calls.models import TERMINAL_STATUSES, CallLog, CallStatus, EndedReason, EndSource, LegState, RecordingConsent
 from calls.transcripts import render
 
 _RANK = {CallStatus.QUEUED: 0, CallStatus.INITIATED: 1, CallStatus.RINGING: 2, CallStatus.IN_PROGRESS: 3}
@@ -24,6 +24,12 @@ def fill_empty(call: CallLog, values: Mapping[str, str]) -> None:
     for name, value in values.items():
         if value and not getattr(call, name):
             setattr(call, name, value)
+
+
+def consent(call: CallLog, told: str) -> None:
+    """The first that is told stays; that the caller was only asked makes way for the answer."""
+    if told and call.recording_consent in ("", RecordingConsent.ASKED):
+        call.recording_consent = told
 
 
 def started(call: CallLog, at: datetime | None) -> None:

@@ -36,6 +36,7 @@ from calls.models import (
     CallStatus,
     EndedReason,
     EndSource,
+    RecordingConsent,
     SuspectCall,
     WebProcess,
 )
@@ -70,6 +71,7 @@ class Unfinished:
     began_at: datetime
     ended_at: datetime | None = None
     has_stream: bool = False
+    was_asked: bool = False  # whether it may be recorded, and no answer came
     last_words_at: datetime | None = None
     owner_since: datetime | None = None
     owner_seen_at: datetime | None = None
@@ -174,7 +176,10 @@ def _guess(call: Unfinished) -> End:
 
 
 def _reason(call: Unfinished) -> str:
-    return EndedReason.STREAM_LOST if call.has_stream else EndedReason.NEVER_CONNECTED
+    if call.has_stream:
+        return EndedReason.STREAM_LOST
+    # At the question nothing of ours can be lost: silence is an answer, too.
+    return EndedReason.CALLER_HUNG_UP if call.was_asked else EndedReason.NEVER_CONNECTED
 
 
 def replay_journals() -> None:
@@ -296,7 +301,7 @@ def _read(calls: QuerySet[CallLog]) -> Iterator[Unfinished]:
     # Due ones first would need a join for the order; the oldest are those that have waited longest.
     rows = calls.annotate(owner_seen_at=Subquery(owner[:1]), last_words_at=Max("turns__ended_at")).values(
         *("call_sid", "business_id", "status", "stream_sid", "started_at", "created_at", "ended_at"),
-        *("owner_since", "owner_seen_at", "last_words_at"),
+        *("owner_since", "owner_seen_at", "last_words_at", "recording_consent"),
         *("suspicion__since", "suspicion__next_look_at", "suspicion__tries"),
     )
     for row in rows[:MAX_AT_ONCE]:
@@ -307,6 +312,7 @@ def _read(calls: QuerySet[CallLog]) -> Iterator[Unfinished]:
             began_at=row["started_at"] or row["created_at"],
             ended_at=row["ended_at"],
             has_stream=bool(row["stream_sid"]) or row["last_words_at"] is not None,
+            was_asked=row["recording_consent"] == RecordingConsent.ASKED,
             last_words_at=row["last_words_at"],
             owner_since=row["owner_since"],
             owner_seen_at=row["owner_seen_at"],

@@ -15,7 +15,7 @@ from django.db.models import Exists, F, OuterRef, Q
 
 from calls import services
 from calls.carriers.answers import CarrierRecording
-from calls.models import TERMINAL_STATUSES, CallLog, Recording, RecordingState, recording_path
+from calls.models import TERMINAL_STATUSES, CallLog, Recording, RecordingConsent, RecordingState, recording_path
 from calls.waveform import Waveform
 
 BATCH = 20
@@ -25,7 +25,7 @@ FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=10), timedelta(hours=1)
 
 # Calls that were recorded and of whose recording nobody told us.
 SETTLED_AFTER, LOOK_BACK = timedelta(minutes=15), timedelta(hours=25)
-_RECORDED = ["announced", "granted", "voicemail"]
+_RECORDED = [RecordingConsent.ANNOUNCED, RecordingConsent.GRANTED, RecordingConsent.VOICEMAIL]
 _STATES = {
     "completed": RecordingState.WAITING,
     "absent": RecordingState.ABSENT,
@@ -116,6 +116,6 @@ def tell(call: CallLog, found: Iterable[CarrierRecording]) -> int:
             channels=recording.channels,
             started_at=recording.started_at.isoformat() if recording.started_at else "",
             duration_seconds=recording.duration_seconds,
-            consent="voicemail" if recording.is_message else call.recording_consent,
+            consent=RecordingConsent.VOICEMAIL.value if recording.is_message else call.recording_consent,
         )
     return over

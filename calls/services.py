@@ -37,6 +37,7 @@ from calls.models import (
     CallLog,
     Direction,
     EndSource,
+    RecordingConsent,
     RefusedFact,
 )
 
@@ -71,10 +72,11 @@ def create_call_log(
             "to_number": facts.short(to_number, 255),
             "stream_sid": facts.short(stream_sid, 64),
             "account_sid": facts.short(account_sid, 64),
-            "recording_consent": facts.short(recording_consent, 10),
         }
+        told = facts.short(recording_consent, 10)
         with _locked_call(call_sid, business_id) as call:
             merging.fill_empty(call, identity)
+            merging.consent(call, told)
             # A stub says inbound because a row has to say something: only the other word tells anything.
             if facts.direction(direction) == Direction.OUTBOUND:
                 call.direction = Direction.OUTBOUND
@@ -226,9 +228,9 @@ def save_recording(
         length = facts.measured("duration_seconds", duration_seconds)
         tracks = facts.count("channels", channels)
         with _locked_call(call_sid, business_id) as call:
-            merging.fill_empty(call, {"recording_consent": facts.short(consent, 10)})
+            merging.consent(call, facts.short(consent, 10))
             row = parts.put_recording(call, sid, reached, tracks, began_at, length)
-            if consent == "voicemail":
+            if consent == RecordingConsent.VOICEMAIL:
                 parts.put_spoken_message(call, row)
 
     return _applied("save_recording", arguments, apply)

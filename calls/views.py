@@ -17,7 +17,7 @@ from businesses.models import RecordingMode, WhenBusy, WhenClosed
 from calls import admission, answering, consents, doors, live_calls, model_health, recorder, resuming, voicemail
 from calls.answering import Aftermath, Answer, LookupFailed
 from calls.carriers import twilio
-from calls.models import TERMINAL_STATUSES, CallStatus, EndedReason
+from calls.models import TERMINAL_STATUSES, CallStatus, EndedReason, RecordingConsent
 from calls.phrases import phrase
 from calls.signed import from_carrier, twiml
 
@@ -68,7 +68,7 @@ def answer_call(request: HttpRequest, call_sid: str, consent: str = "") -> HttpR
         return _no_room(request, call_sid, answer, refusal)
     doors.remember(agent)
     if answer.recording == RecordingMode.ASK and not consent:
-        _record_ringing(request, call_sid, agent.business_id, agent.version_id)
+        _record_ringing(request, call_sid, agent.business_id, agent.version_id, RecordingConsent.ASKED.value)
         return consents.ask(answer.language)
     recorded = consents.recorded(agent.business_id, answer.recording, consent, answer.language)
     ticket, token = resuming.ticket_for(request, call_sid, agent, 0)
@@ -152,7 +152,7 @@ def _closed(request: HttpRequest, call_sid: str, answer: Answer) -> HttpResponse
     and no line taken."""
     assert answer.agent is not None
     business_id, takes_message = answer.agent.business_id, answer.when_closed == WhenClosed.MESSAGE
-    _record_ringing(request, call_sid, business_id, None, voicemail.CONSENT if takes_message else "")
+    _record_ringing(request, call_sid, business_id, None, RecordingConsent.VOICEMAIL.value if takes_message else "")
     _record_unanswered(call_sid, business_id, EndedReason.CLOSED)
     if takes_message:
         return voicemail.ask(business_id, "closed_message", answer.language)
@@ -163,7 +163,7 @@ def _without_model(request: HttpRequest, call_sid: str, answer: Answer) -> HttpR
     """The speech model has failed call after call: put the caller through to a person at once, or take a message."""
     assert answer.agent is not None
     business_id, number = answer.agent.business_id, answer.forwarding_number
-    _record_ringing(request, call_sid, business_id, None, "" if number else voicemail.CONSENT)
+    _record_ringing(request, call_sid, business_id, None, "" if number else RecordingConsent.VOICEMAIL.value)
     refused = model_health.is_refused(answer.agent.model)
     _record_unanswered(call_sid, business_id, EndedReason.MODEL_REFUSED if refused else EndedReason.MODEL_FAILED)
     logger.error("call not given to a model that fails", extra={"call_sid": call_sid, "forwarded": bool(number)})

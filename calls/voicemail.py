@@ -12,11 +12,10 @@ from django.http import HttpRequest, HttpResponse
 
 from calls import recorder
 from calls.carriers import twilio
-from calls.models import TERMINAL_STATUSES, CallStatus
+from calls.models import TERMINAL_STATUSES, CallStatus, RecordingConsent
 from calls.phrases import phrase
 from calls.signed import from_carrier, twiml
 
-CONSENT = "voicemail"  # how such a caller knows of being recorded: CallLog.recording_consent
 MAX_SECONDS = 180
 SILENCE_SECONDS = 5
 END_KEY = "#"
@@ -46,7 +45,7 @@ def take_over(request: HttpRequest, call_sid: str, business_id: int, language: s
         to_number=request.POST.get("To", ""),
         direction="inbound",
         status=CallStatus.IN_PROGRESS.value,
-        recording_consent=CONSENT,
+        recording_consent=RecordingConsent.VOICEMAIL.value,
     )
     return ask(business_id, "leave_message", language)
 

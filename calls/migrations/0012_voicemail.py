@@ -25,6 +25,17 @@ class Migration(migrations.Migration):
                 max_length=200,
             ),
         ),
+        migrations.AlterField(
+            model_name="calllog",
+            name="recording_consent",
+            field=models.CharField(
+                blank=True,
+                db_default="",
+                default="",
+                help_text="A RecordingConsent.",
+                max_length=10,
+            ),
+        ),
         migrations.AddIndex(
             model_name="callmessage",
             index=models.Index(

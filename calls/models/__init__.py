@@ -11,6 +11,7 @@ from calls.models.calls import (
     Direction,
     EndedReason,
     EndSource,
+    RecordingConsent,
 )
 from calls.models.parts import (
     CallLeg,
@@ -47,6 +48,7 @@ __all__ = [
     "LegState",
     "MessageKind",
     "Recording",
+    "RecordingConsent",
     "RecordingState",
     "RefusedFact",
     "SuspectCall",

@@ -57,6 +57,17 @@ class EndSource(models.TextChoices):
     RECONCILED = "reconciled", "Carrier's list of calls"
 
 
+class RecordingConsent(models.TextChoices):
+    """How a caller knows of being recorded, or what the caller said to it. Only `asked` makes way for another."""
+
+    ASKED = "asked"
+    ANNOUNCED = "announced"
+    GRANTED = "granted"
+    REFUSED = "refused"
+    UNANSWERED = "unanswered"
+    VOICEMAIL = "voicemail"
+
+
 class Direction(models.TextChoices):
     INBOUND = "inbound"
     OUTBOUND = "outbound"
@@ -130,7 +141,7 @@ class CallLog(models.Model):
         blank=True,
         default="",
         db_default="",
-        help_text="announced, granted, refused, unanswered or voicemail.",
+        help_text="A RecordingConsent.",
     )
     is_complete = models.BooleanField(default=False, help_text="Ended, and every turn is here.")
     # The web process that carries the call: the latest one that opened a stream for it.

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from calls import heartbeats, reaper, services
 from calls.carriers.answers import Answer, CarrierCall, NoSuchCall, Unreachable
-from calls.models import CallLog, RefusedFact, SuspectCall, WebProcess
+from calls.models import CallLog, EndedReason, RefusedFact, SuspectCall, WebProcess
 from calls.one_at_a_time import LEASE, only_one
 from calls.reaper import End, Step, Unfinished, Wait, conclude, next_step
 from calls.transcripts import render
@@ -34,6 +34,20 @@ def after(seconds: float) -> datetime:
 
 def unfinished(**fields: Any) -> Unfinished:
     return Unfinished(**{"call_sid": CALL_SID, "business_id": 1, "status": "in-progress", "began_at": BEGAN, **fields})
+
+
+class AskedTest(SimpleTestCase):
+    def test_who_hung_up_at_the_question_was_not_lost(self) -> None:
+        cases: list[tuple[dict[str, Any], EndedReason]] = [
+            ({}, EndedReason.NEVER_CONNECTED),
+            ({"was_asked": True}, EndedReason.CALLER_HUNG_UP),
+            ({"was_asked": True, "has_stream": True}, EndedReason.STREAM_LOST),
+        ]
+        for fields, reason in cases:
+            with self.subTest(fields):
+                end = conclude(unfinished(status="completed", ended_at=after(9), **fields), None, after(100))
+                assert isinstance(end, End)
+                self.assertEqual(end.ended_reason, reason)
 
 
 class NextStepTest(SimpleTestCase):

@@ -157,6 +157,8 @@ class RecordingPageTest(TestCase):
         page = reverse("admin:calls_calllog_change", args=[CallLog.objects.get().pk])
         self.assertContains(self.client.get(page), f"complete, to be fetched, announced ({RECORDING_SID})")
         Recording.objects.all().delete()
+        self.assertContains(self.client.get(page), "none, announced")
+        CallLog.objects.update(recording_consent="")
         self.assertNotContains(self.client.get(page), "<dt>Recording</dt>")
 
 
@@ -209,7 +211,7 @@ class AskedTest(WebhookTest):
         [say] = gather
         self.assertEqual((say.text, say.get("language")), (phrase("may_record", "de"), "de-DE"))
         row = CallLog.objects.get()
-        self.assertEqual((row.recording_consent, row.agent_version), ("", self.version))
+        self.assertEqual((row.recording_consent, row.agent_version), ("asked", self.version))
 
     def test_only_a_yes_begins_a_recording_and_every_answer_is_kept(self) -> None:
         for digits, verbs, consent in (
@@ -232,6 +234,14 @@ class AskedTest(WebhookTest):
     def test_the_first_answer_stays(self) -> None:
         self.answered("2")
         self.assertEqual(self.answered("1")[1], "refused")
+        self.document("/twilio/voice/")  # sent again, late
+        self.assertEqual(CallLog.objects.get().recording_consent, "refused")
+
+    def test_the_answer_stands_on_the_calls_page_though_nothing_was_recorded(self) -> None:
+        self.answered("2")
+        self.client.force_login(User.objects.create_superuser("root"))
+        page = reverse("admin:calls_calllog_change", args=[CallLog.objects.get().pk])
+        self.assertContains(self.client.get(page), "none, refused")
 
     def test_a_caller_who_has_to_hold_after_the_question_is_not_asked_again(self) -> None:
         Business.objects.update(when_busy="hold", max_calls=1)

@@ -215,6 +215,11 @@ class SpokenMessagePagesTest(TestCase):
                 with self.subTest(shown, address=address):
                     self.assertContains(self.client.get(address), shown)
 
+    def test_one_whose_sound_never_came_says_so(self) -> None:
+        Recording.objects.update(state="failed")
+        for address in (self.list, self.page, self.call_page):
+            self.assertContains(self.client.get(address), "The recording could not be fetched")
+
     def test_it_can_be_marked_as_handled_and_filtered_for(self) -> None:
         form = {"action": "mark_as_handled", "_selected_action": [self.message.pk]}
         self.client.post(self.list, form)

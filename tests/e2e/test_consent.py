@@ -64,4 +64,4 @@ class AskedBefore(RecordingSystem):
             return CallLog.objects.filter(call_sid=ledger.call_sid, status="completed").first()
 
         call = self.wait(over, "the call is over")
-        self.assertEqual((call.recording_consent, self.turns(ledger.call_sid)), ("", []))
+        self.assertEqual((call.recording_consent, self.turns(ledger.call_sid)), ("asked", []))
