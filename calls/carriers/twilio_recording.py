@@ -10,6 +10,9 @@ import time
 from enum import Enum
 
 import requests
+
+# Loaded with the server: by itself the client loads it at its first use, a third of a second in the middle of a call.
+import twilio.rest.api.v2010.account.call.recording  # noqa: F401
 from twilio.base.exceptions import TwilioException, TwilioRestException
 
 from calls.carriers import twilio_rest

@@ -312,6 +312,7 @@ class Conversation:
 
     def _secret_key(self, digit: str, now: float) -> list[Command]:
         if not self.secure.asks:
+            self.secure.ignore(digit, now)
             return []
         self.responses.drop_sentence()
         self.secure.press(digit, now)

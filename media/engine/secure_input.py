@@ -10,7 +10,8 @@ from media.engine.commands import GiveDigits
 FIRST_KEY_SECONDS = 20.0  # after the caller was asked
 NEXT_KEY_SECONDS = 6.0  # people read their card in groups of four
 TONE_SECONDS = 0.4  # the last key is told of while its tone still sounds
-# After an entry that a pause ended: what is still pressed belongs to it, and counts for nothing.
+# Keys that count for nothing (pressed before they were asked for, or after a pause had ended the entry) may be the
+# beginning or the rest of a number: so are those that follow, until none has been pressed for so long.
 LATE_KEYS_SECONDS = 5.0
 LONGEST = 32
 
@@ -71,6 +72,11 @@ class SecureInput:
         elif len(self._digits) < LONGEST:
             self._digits += digit
         self._until = now + (NEXT_KEY_SECONDS if self._digits else FIRST_KEY_SECONDS)
+
+    def ignore(self, digit: str, now: float) -> None:
+        """A key that counts for nothing."""
+        if digit != "#":
+            self._late_until = now + LATE_KEYS_SECONDS
 
     def deadline(self) -> float | None:
         return self._until if self._asks else None

@@ -85,7 +85,7 @@ PAYS = Script(
     (
         *(Listen(), Say("ask-saturday"), HearAnew(), Listen(silent_ms=2000)),
         *(Press(CARD + "#", heard=True), HearAnew(), Listen()),
-        *(Say("ask-hours"), HearAnew(), Listen(), Press(CARD + "#", heard=True), HearAnew(), Listen()),
+        *(Say("ask-hours"), HearAnew(), Listen(silent_ms=2500), Press(CARD + "#", heard=True), HearAnew(), Listen()),
         *(Say("ask-parking"), Interrupt("stop", after_ms=1500), Wait(2500), HangUp()),
     ),
     "caller",

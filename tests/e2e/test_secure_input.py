@@ -42,13 +42,22 @@ PARAMETERS = {
 }
 PAYS = Script(
     "pays",
-    (Listen(), Say("ask-hours"), HearAnew(), Listen(), Press(CARD + "#", heard=True), HearAnew(), Listen(), HangUp()),
+    (
+        Listen(),
+        Say("ask-hours"),
+        HearAnew(),
+        Listen(silent_ms=2500),
+        Press(CARD + "#", heard=True),
+        HearAnew(),
+        Listen(),
+        HangUp(),
+    ),
     "caller",
 )
 CANNOT = Script("cannot pay", (Listen(), Say("ask-hours"), WaitForEnd(6_000), Press("1", heard=True), HangUp()), "any")
 GOES = Script(
     "goes while typing",
-    (Listen(), Say("ask-hours"), HearAnew(), Listen(), Press(CARD[:8], heard=True), HangUp()),
+    (Listen(), Say("ask-hours"), HearAnew(), Listen(silent_ms=2500), Press(CARD[:8], heard=True), HangUp()),
     "caller",
 )
 

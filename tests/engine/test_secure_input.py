@@ -166,9 +166,11 @@ class Typing(SimpleTestCase):
         self.assertEqual(driver.advance(0.2), [commands.GiveDigits("c1", "secret-1", 4)])
         driver.send(finished())
         typed(driver, "1111")
-        driver.advance(1.4)
-        self.assertEqual(driver.all(commands.SendUserText), [])
         driver.advance(4)
+        typed(driver, "1111")  # slowly
+        driver.advance(4)
+        self.assertEqual(driver.all(commands.SendUserText), [])
+        driver.advance(1)
         typed(driver, "1")
         driver.advance(2)
         self.assertEqual(driver.all(commands.SendUserText), [commands.SendUserText("[The caller pressed: 1]")])
@@ -210,6 +212,16 @@ class Ending(SimpleTestCase):
         driver.caller_says(None)
         driver.hang_up()
         self.assertEqual(driver.send(events.DigitsWanted("c1", ASK)), [commands.GiveDigits("c1")])
+
+    def test_a_caller_who_types_unasked_is_not_written_down_when_it_ends_meanwhile(self) -> None:
+        driver = collecting()
+        typed(driver, "4111")
+        driver.send(events.ToolFinished("c1", '{"error": "still_recorded"}'))
+        typed(driver, "1111#")
+        driver.advance(6)
+        self.assertEqual(driver.all(commands.SendUserText), [])
+        typed(driver, "1#")
+        self.assertEqual(driver.all(commands.SendUserText), [commands.SendUserText("[The caller pressed: 1#]")])
 
     def test_a_recording_that_could_not_be_paused_ends_it_before_anybody_is_asked(self) -> None:
         driver = collecting()
