@@ -35,7 +35,7 @@ class Naming(SimpleTestCase):
     def test_each_fault_is_tested_here(self) -> None:
         tests = "".join(
             Path(__file__).with_name(name).read_text("utf-8")
-            for name in ("test_model_faults.py", "test_model_texts.py")
+            for name in ("test_model_faults.py", "test_model_texts.py", "test_model_spoken_files.py")
         )
         self.assertEqual([name for name in FAULTS if f'"{name}' not in tests], [])
 

@@ -91,3 +91,9 @@ class SpokenFilesTest(SimpleTestCase):
         self.assertEqual(self.refused("transcribe-status"), (500, None))
         self.assertEqual(self.refused("transcribe-status:429@1"), (429, "rate_limit_exceeded"))
         self.assertEqual(self.ask("transcribe-status@2").text, speech.load("ask-hours").text)
+        with text_model("transcribe-broken") as server:
+            client = OpenAI(api_key=KEY, base_url=f"http://127.0.0.1:{server.port}/v1", max_retries=0)
+            with client:
+                asked: dict[str, Any] = {"model": "gpt-transcribe", "file": ("message.wav", a_file("bye"))}
+                raw = client.audio.transcriptions.with_raw_response.create(**asked)
+        self.assertEqual(raw.text, "<html>Bad gateway</html>")
