@@ -126,6 +126,23 @@ def save_conversation_turn(
     return _applied("save_conversation_turn", arguments, apply)
 
 
+def save_conversation_turns(call_sid: str, business_id: int, turns: Sequence[Mapping[str, Any]]) -> bool:
+    """Several turns of one call in one transaction, each as the arguments of save_conversation_turn: to catch up.
+    False, and nothing is stored or kept: one of them is bad, so that they are to be told one by one."""
+    try:
+        facts.call_identity(call_sid, business_id)
+        all_turns = facts.all_turns(turns)
+        with _locked_call(call_sid, business_id) as call:
+            for turn in all_turns:
+                merging.started(call, turn.started_at)
+                call.last_stream = max(call.last_stream, streams.stream_of(turn.turn_index))
+            if parts.put_turns(call, all_turns):
+                merging.settle(call)
+    except BadFact:
+        return False
+    return True
+
+
 def save_tool_use(
     call_sid: str,
     business_id: int,

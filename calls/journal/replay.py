@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from itertools import groupby
 from pathlib import Path
 
 from django.conf import settings
@@ -38,6 +39,7 @@ class DatabaseAway(Exception):
 
 
 Write = Callable[[Record], Outcome]
+WriteTurns = Callable[[Sequence[Record]], bool]
 
 _TRIES = 3  # with a database that is away; a single call may only be locked
 
@@ -83,9 +85,48 @@ def write(record: Record) -> Outcome:
     raise DatabaseAway(failure)
 
 
-def write_all(path: Path, pieces: Iterable[Piece], report: Report, write: Write) -> None:
+def write_turns(records: Sequence[Record]) -> bool:
+    """Write turns that stand together at once: one transaction in place of many. False, and nothing is written: they
+    are to be written one by one. Raise DatabaseAway."""
+    from calls import services  # the models need a configured Django
+
+    turns = [record.arguments for record in records]
+    try:
+        calls = {(turn["call_sid"], turn["business_id"]) for turn in turns}
+        if len(turns) < 2 or len(calls) != 1:
+            return False
+        return services.save_conversation_turns(*calls.pop(), turns)
+    except (DataError, IntegrityError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
+        return False
+    except (DatabaseError, OSError) as error:
+        failure = type(error).__name__
+        if isinstance(error, OperationalError) and not is_away(error):
+            return False
+    raise DatabaseAway(failure)
+
+
+def one_by_one(records: Sequence[Record]) -> bool:
+    return False
+
+
+def write_all(
+    path: Path, pieces: Iterable[Piece], report: Report, write: Write, write_turns: WriteTurns = one_by_one
+) -> None:
     """Write each fact, in order, and put aside what is damaged or unusable; count into `report`. Raise DatabaseAway,
     OSError."""
+    for is_turns, group in groupby(pieces, key=_is_turn):
+        together = list(group)
+        if is_turns and write_turns([piece.record for piece in together if piece.record is not None]):
+            report.facts += len(together)
+        else:
+            _write_each(path, together, report, write)
+
+
+def _is_turn(piece: Piece) -> bool:
+    return piece.record is not None and piece.record.kind == kinds.TURN
+
+
+def _write_each(path: Path, pieces: Iterable[Piece], report: Report, write: Write) -> None:
     for piece in pieces:
         outcome = write(piece.record) if piece.record is not None else Outcome.UNUSABLE
         match outcome:
@@ -99,14 +140,14 @@ def write_all(path: Path, pieces: Iterable[Piece], report: Report, write: Write)
                 logger.error("a part of a journal was put into quarantine", extra={"journal": path.name})
 
 
-def replay(directory: Path, write: Write = write) -> Report:
+def replay(directory: Path, write: Write = write, write_turns: WriteTurns = one_by_one) -> Report:
     """Replay every file whose owner is dead. Never raises for one file: that one waits."""
     report = Report()
     found = files.paths(directory)
     failures = 0
     for number, path in enumerate(found, start=1):
         try:
-            _replay_one(path, report, write)
+            _replay_one(path, report, write, write_turns)
         except DatabaseAway as error:
             report.waiting += 1
             failures += 1
@@ -122,12 +163,12 @@ def replay(directory: Path, write: Write = write) -> Report:
     return report
 
 
-def _replay_one(path: Path, report: Report, write: Write) -> None:
+def _replay_one(path: Path, report: Report, write: Write, write_turns: WriteTurns) -> None:
     with files.adopted(path) as data:
         if data is None:
             report.held += path.exists()
             return
-        write_all(path, records.pieces(data), report, write)
+        write_all(path, records.pieces(data), report, write, write_turns)
         path.unlink()
         report.calls += 1
 
@@ -135,7 +176,7 @@ def _replay_one(path: Path, report: Report, write: Write) -> None:
 def replay_here() -> Report:
     """Replay this machine's journal directory, over connections that are closed afterwards."""
     try:
-        return replay(Path(settings.JOURNAL_DIR))
+        return replay(Path(settings.JOURNAL_DIR), write_turns=write_turns)
     finally:
         connections.close_all()
 

@@ -13,8 +13,9 @@ from typing import Any
 from unittest import mock
 
 from django.core.management import CommandError, call_command
-from django.db import DataError, InternalError, OperationalError
+from django.db import DataError, InternalError, OperationalError, connection
 from django.test import SimpleTestCase, TestCase, override_settings
+from django.test.utils import CaptureQueriesContext
 from psycopg.errors import ProgramLimitExceeded, ReadOnlySqlTransaction
 
 from calls import services
@@ -265,6 +266,21 @@ class IntoTheDatabase(ReplayCase, TestCase):
         self.assertEqual(list(ConversationTurn.objects.values()), before)
         self.assertEqual([turn["revision"] for turn in before], [0, 1])
 
+    def test_turns_that_stand_together_are_one_transaction(self) -> None:
+        self.leave(CALL_SID, *((kinds.TURN, {"business_id": self.business.pk, **a_turn(n)}) for n in range(20)))
+        with CaptureQueriesContext(connection) as queries:
+            self.assertIn("20 facts written, 0 refused", self.command())
+        self.assertLess(len(queries), 20)
+        self.assertEqual(ConversationTurn.objects.count(), 20)
+
+    def test_one_bad_turn_among_them_costs_no_other(self) -> None:
+        call = {"business_id": self.business.pk}
+        bad = (kinds.TURN, {**call, **a_turn(1), "turn_index": -1})
+        self.leave(CALL_SID, (kinds.TURN, {**call, **a_turn(0)}), bad, (kinds.TURN, {**call, **a_turn(2)}))
+        self.assertIn("2 facts written, 1 refused", self.command())
+        self.assertEqual(list(ConversationTurn.objects.values_list("turn_index", flat=True)), [0, 2])
+        self.assertEqual(RefusedFact.objects.count(), 1)
+
     def test_tools_and_messages_of_a_process_that_died_before_the_end_are_there(self) -> None:
         call = {"business_id": self.business.pk}
         path = self.leave(
@@ -298,7 +314,7 @@ class IntoTheDatabase(ReplayCase, TestCase):
     def test_the_command_fails_when_something_is_left(self) -> None:
         self.leave(CALL_SID, *self.facts())
         with (
-            mock.patch.object(services, kinds.TURN, side_effect=OperationalError),
+            mock.patch.object(services, "save_conversation_turns", side_effect=OperationalError),
             self.assertRaises(CommandError),
         ):
             self.command()
