@@ -74,7 +74,8 @@ SCENARIOS = [
         "it fails and there is nobody to forward to",
         "10",
         AT_ONCE,
-        Expect(ended_reason="model_refused", **{**GIVEN_UP, "verbs": ("Say", "Hangup")}),
+        # A message is asked for; this caller, who never hears an agent, leaves none.
+        Expect(ended_reason="model_refused", **{**GIVEN_UP, "verbs": ("Say", "Record", "Say", "Hangup")}),
         business={"forwarding_number": ""},
         model={"faults": ["reject:401"]},
         ends_by="any",
