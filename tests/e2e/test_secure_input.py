@@ -46,7 +46,9 @@ PAYS = Script(
         Listen(),
         Say("ask-hours"),
         HearAnew(),
-        Listen(silent_ms=2500),
+        # On a busy machine that was a filler while the recording is being paused: the question comes after it, and who
+        # types before it is not asked.
+        Listen(silent_ms=5000),
         Press(CARD + "#", heard=True),
         HearAnew(),
         Listen(),
