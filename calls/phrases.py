@@ -16,8 +16,10 @@ _PHRASES = {
         "and your number. Press the hash key when you are done.",
         "message_kept": "Thank you. We have your message. Goodbye.",
         "nothing_said": "We did not hear anything. Please call again. Goodbye.",
-        "may_record": "May we record this call? Press 1 if you agree. To go on without a recording, press 2, "
-        "or just wait.",
+        "may_record": "May we record this call? Say yes or press 1 if you agree. To go on without a recording, say no, "
+        "press 2, or just wait.",
+        "may_record_again": "I did not get that. May we record this call? Please say only yes or no, or press 1 for "
+        "yes or 2 for no.",
         "briefing": "A caller is to be put through to you.",
         "take_it": "Press 1 to take the call, or any other key if you cannot.",
     },
@@ -35,8 +37,10 @@ _PHRASES = {
         "Nachricht, mit Ihrem Namen und Ihrer Nummer. Drücken Sie die Rautetaste, wenn Sie fertig sind.",
         "message_kept": "Vielen Dank. Wir haben Ihre Nachricht. Auf Wiederhören.",
         "nothing_said": "Wir haben nichts gehört. Bitte rufen Sie noch einmal an. Auf Wiederhören.",
-        "may_record": "Dürfen wir dieses Gespräch aufzeichnen? Drücken Sie die 1, wenn Sie einverstanden sind. "
-        "Ohne Aufzeichnung geht es mit der 2 weiter, oder wenn Sie einfach warten.",
+        "may_record": "Dürfen wir dieses Gespräch aufzeichnen? Sagen Sie ja oder drücken Sie die 1, wenn Sie "
+        "einverstanden sind. Ohne Aufzeichnung geht es weiter, wenn Sie nein sagen, die 2 drücken oder warten.",
+        "may_record_again": "Das habe ich nicht verstanden. Dürfen wir dieses Gespräch aufzeichnen? Bitte sagen Sie "
+        "nur ja oder nein, oder drücken Sie die 1 für ja oder die 2 für nein.",
         "briefing": "Ein Anrufer soll zu Ihnen verbunden werden.",
         "take_it": "Drücken Sie die 1, um das Gespräch anzunehmen, oder eine andere Taste, wenn es nicht geht.",
     },
@@ -54,8 +58,10 @@ _PHRASES = {
         "nombre y su número. Pulse almohadilla cuando termine.",
         "message_kept": "Gracias. Hemos recibido su mensaje. Adiós.",
         "nothing_said": "No hemos oído nada. Por favor, vuelva a llamar. Adiós.",
-        "may_record": "¿Podemos grabar esta llamada? Pulse 1 si está de acuerdo. Para continuar sin grabación, "
-        "pulse 2 o simplemente espere.",
+        "may_record": "¿Podemos grabar esta llamada? Diga sí o pulse 1 si está de acuerdo. Para continuar sin "
+        "grabación, diga no, pulse 2 o simplemente espere.",
+        "may_record_again": "No le he entendido. ¿Podemos grabar esta llamada? Por favor, diga solo sí o no, o pulse 1 "
+        "para sí o 2 para no.",
         "briefing": "Le queremos pasar una llamada.",
         "take_it": "Pulse 1 para aceptarla, o cualquier otra tecla si no puede.",
     },
@@ -73,8 +79,10 @@ _PHRASES = {
         "sonore, avec votre nom et votre numéro. Appuyez sur dièse quand vous avez terminé.",
         "message_kept": "Merci. Nous avons bien reçu votre message. Au revoir.",
         "nothing_said": "Nous n'avons rien entendu. Veuillez rappeler. Au revoir.",
-        "may_record": "Pouvons-nous enregistrer cet appel ? Appuyez sur 1 si vous êtes d'accord. Pour "
-        "continuer sans enregistrement, appuyez sur 2 ou patientez.",
+        "may_record": "Pouvons-nous enregistrer cet appel ? Dites oui ou appuyez sur 1 si vous êtes d'accord. Pour "
+        "continuer sans enregistrement, dites non, appuyez sur 2 ou patientez.",
+        "may_record_again": "Je n'ai pas compris. Pouvons-nous enregistrer cet appel ? Dites seulement oui ou non, ou "
+        "appuyez sur 1 pour oui ou sur 2 pour non.",
         "briefing": "Nous souhaitons vous passer un appel.",
         "take_it": "Appuyez sur 1 pour le prendre, ou sur une autre touche si vous ne pouvez pas.",
     },

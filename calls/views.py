@@ -45,7 +45,8 @@ def voice(request: HttpRequest, call_sid: str) -> HttpResponse:
 
 
 def answer_call(request: HttpRequest, call_sid: str, consent: str = "") -> HttpResponse:
-    """`consent`: what the caller answered to the question whether the call may be recorded; empty: not asked yet."""
+    """`consent`: what the caller answered to the question whether the call may be recorded; empty: not asked yet;
+    "asked": the answer was not understood."""
     dialled = request.POST.get("To", "")
     try:
         answer = answering.answer(call_sid, dialled, ANSWER_DEADLINE_SECONDS)
@@ -67,9 +68,9 @@ def answer_call(request: HttpRequest, call_sid: str, consent: str = "") -> HttpR
     if refusal:
         return _no_room(request, call_sid, answer, refusal)
     doors.remember(agent)
-    if answer.recording == RecordingMode.ASK and not consent:
+    if answer.recording == RecordingMode.ASK and consent in ("", RecordingConsent.ASKED):
         _record_ringing(request, call_sid, agent.business_id, agent.version_id, RecordingConsent.ASKED.value)
-        return consents.ask(answer.language)
+        return consents.ask(answer.language, again=bool(consent))
     recorded = consents.recorded(agent.business_id, answer.recording, consent, answer.language)
     ticket, token = resuming.ticket_for(request, call_sid, agent, 0)
     consent = recorded.consent if recorded is not None else consent
@@ -80,7 +81,7 @@ def answer_call(request: HttpRequest, call_sid: str, consent: str = "") -> HttpR
 @from_carrier
 def consent(request: HttpRequest, call_sid: str) -> HttpResponse:
     """The caller was asked whether the call may be recorded: go on with it, whatever the answer."""
-    return answer_call(request, call_sid, consents.given(request))
+    return answer_call(request, call_sid, consents.given(request).value)
 
 
 def _record_ringing(

@@ -7,7 +7,7 @@ never from the request's Host or X-Forwarded headers: whoever sends the request 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
@@ -119,15 +119,19 @@ def _start_recording(recorded: Recorded) -> Start:
     return start
 
 
-def ask_for_a_key(address: str, question: str, language: str, seconds: int) -> str:
-    """Ask the caller to press a key, and send it to `address`; also that none was pressed within `seconds`."""
+def ask_for_a_key(address: str, question: str, language: str, seconds: int, words: Sequence[str] = ()) -> str:
+    """Ask the caller to press a key, and send it to `address`; also that none was pressed within `seconds`. With
+    `words`, which are expected then, they may say something instead: Twilio writes down what it understands."""
+    # A pause of its own for speech: with "auto" the first breath ends it, and "yes, but" is a yes.
+    speech = {"language": _say_language(language), "hints": ", ".join(words), "speech_timeout": 2} if words else {}
     gather = Gather(
         action=with_retries(address),
         method="POST",
-        input="dtmf",
+        input="dtmf speech" if words else "dtmf",
         num_digits=1,
         timeout=seconds,
         action_on_empty_result=True,
+        **speech,
     )
     gather.say(_for_xml(question), language=_say_language(language))
     response = VoiceResponse()

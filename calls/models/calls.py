@@ -65,6 +65,7 @@ class RecordingConsent(models.TextChoices):
     GRANTED = "granted"
     REFUSED = "refused"
     UNANSWERED = "unanswered"
+    UNCLEAR = "unclear"
     VOICEMAIL = "voicemail"
 
 

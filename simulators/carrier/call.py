@@ -69,6 +69,7 @@ class Call:
         self.streams: list[MediaStream] = []
         self.status_callbacks = StatusCallbacks(self)
         self.recordings = CallRecordings(self, account)
+        self.replies = iter(settings.replies)
 
     def hang_up(self, why: str) -> None:
         """The caller goes, outside of any script."""

@@ -39,6 +39,16 @@ class Colleague:
 
 
 @dataclass(frozen=True, slots=True)
+class Reply:
+    """What a caller answers at a `<Gather>`: keys, or words as the carrier understands them, with its `confidence`
+    (0.0 to 1.0; None: it tells none). Neither: the caller is silent."""
+
+    keys: str = ""
+    words: str = ""
+    confidence: float | None = 0.9
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """What a caller says after the tone of a `<Record>`: clips, one after the other. `ends`: silence, hang-up, or a
     key."""
@@ -78,7 +88,7 @@ class Settings:
     amd_ms: int = 1000  # how long the verdict takes: it may come before or after the stream starts
     colleague: Colleague = Colleague()  # whoever is dialled
     colleagues: Mapping[str, Colleague] = field(default_factory=dict)  # ... or, by number, somebody else
-    keys: str = ""  # what the caller presses at a <Gather>
+    replies: tuple[Reply, ...] = ()  # what the caller answers at each <Gather>, one after the other
     message: Message = Message()  # what the caller says at a <Record>
     failed_webhook_status: str = "completed"  # the caller heard an application error; unverified
     seed: int | None = None

@@ -1,5 +1,6 @@
 """A strict reading of TwiML: what Twilio would not do becomes a complaint (twilio.com/docs/voice/twiml)."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urljoin, urlsplit
@@ -56,6 +57,7 @@ ATTRIBUTES: dict[str, frozenset[str]] = {
     "Gather": frozenset(
         {"action", "method", "input", "timeout", "numDigits", "finishOnKey", "speechTimeout", "language", "hints"}
         | {"actionOnEmptyResult", "speechModel", "enhanced", "profanityFilter", "bargeIn"}
+        | {"partialResultCallback", "partialResultCallbackMethod"}
     ),
     "Dial": _RECORDING_CALLBACK
     | {"action", "method", "timeout", "callerId", "answerOnBridge", "record", "hangupOnStar", "timeLimit", "trim"}
@@ -98,6 +100,7 @@ _VALUES: dict[tuple[str, str], frozenset[str]] = {
     ("Record", "trim"): frozenset({"trim-silence", "do-not-trim"}),
     ("Gather", "input"): frozenset({"dtmf", "speech", "dtmf speech", "speech dtmf"}),
     ("Gather", "actionOnEmptyResult"): frozenset({"true", "false"}),
+    ("Gather", "profanityFilter"): frozenset({"true", "false"}),
 }
 _RANGES: dict[tuple[str, str], range] = {  # of whole numbers
     ("Dial", "timeout"): range(5, 601),
@@ -109,6 +112,8 @@ _EVENTS = frozenset({"initiated", "ringing", "answered", "completed"})
 _RECORDING_EVENTS = frozenset({"in-progress", "completed", "absent"})
 LONGEST_RECORDING = 14_400
 MAX_PARAMETER = 500
+MAX_HINTS, MAX_HINT = 500, 100
+_LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 MAX_NUMBERS = 10
 
 
@@ -220,10 +225,27 @@ def _rules(element: ElementTree.Element, url: str) -> Iterator[Complaint]:
             yield Complaint(12200, "Record finishOnKey holds what is no key", element.get("finishOnKey", ""))
         case "Pause" if not element.get("length", "1").isdigit():
             yield Complaint(12200, "Pause length is not a number", element.get("length", ""))
+        case "Gather":
+            yield from _gather_rules(element)
         case "Dial" if len(element) > MAX_NUMBERS:
             yield Complaint(13221, "Dial of more than ten numbers", str(len(element)))
         case "Dial" if not len(element) and not (element.text or "").strip():
             yield Complaint(12200, "Dial of nobody")
+
+
+def _gather_rules(element: ElementTree.Element) -> Iterator[Complaint]:
+    """What is asked of speech. `speechTimeout` in seconds; "auto" only where Twilio chooses the model (13327)."""
+    pause = element.get("speechTimeout", "1")
+    if not _whole(pause) and (pause != "auto" or "speechModel" in element.attrib):
+        yield Complaint(13327, "invalid speechTimeout of a Gather", pause)
+    hints = element.get("hints", "").split(",")
+    if len(hints) > MAX_HINTS or max(len(hint.strip()) for hint in hints) > MAX_HINT:
+        yield Complaint(12200, "too many or too long hints of a Gather", str(len(hints)))
+    if not _LANGUAGE_TAG.fullmatch(element.get("language", "en-US")):
+        yield Complaint(12200, "language of a Gather is no BCP 47 tag", element.get("language", ""))
+    about_speech = {"speechTimeout", "hints", "language", "speechModel", "enhanced", "profanityFilter"}
+    if "speech" not in element.get("input", "dtmf").split() and about_speech & set(element.attrib):
+        yield Complaint(12200, "a Gather that hears no speech asks for it", min(about_speech & set(element.attrib)))
 
 
 def _whole(number: str) -> int:

@@ -8,7 +8,7 @@ from urllib.parse import urljoin
 
 from simulators.carrier import record, twiml
 from simulators.carrier.dial import Leg
-from simulators.carrier.gather import action_of, keys_pressed
+from simulators.carrier.gather import action_of, answered
 from simulators.carrier.handshake import StreamRefused, open_stream
 from simulators.carrier.ledger import EndedBy, StreamLedger
 from simulators.carrier.stream import MediaStream
@@ -215,12 +215,12 @@ async def _stream_status(
 
 
 async def _gather(call: "Call", document: Document, verb: Verb) -> Document | Over | None:
-    """Without keys the next verb follows, unless the document wants to be told of that, too."""
-    pressed = await keys_pressed(call, verb)
-    if pressed is None and verb.get("actionOnEmptyResult") != "true":
+    """Without an answer the next verb follows, unless the document wants to be told of that, too."""
+    told = await answered(call, verb)
+    if told is None and verb.get("actionOnEmptyResult") != "true":
         return None
     method, url = verb.get("method", "POST"), action_of(document, verb)
-    answer = await call.fetch("gather", method, url, "in-progress", {"Digits": pressed or ""})
+    answer = await call.fetch("gather", method, url, "in-progress", told or {"Digits": ""})
     return answer or Over("error", "no usable answer from gather")
 
 

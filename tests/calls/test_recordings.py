@@ -205,9 +205,11 @@ class AskedTest(WebhookTest):
     def test_the_question_comes_first_and_no_answer_is_told_as_well(self) -> None:
         gather, redirect = self.document("/twilio/voice/")
         self.assertEqual((gather.tag, redirect.tag), ("Gather", "Redirect"))
-        address = "https://agent.example.com/twilio/consent/"
+        address = "https://agent.example.com/twilio/consent/?language=de"
         self.assertEqual((gather.get("action"), redirect.text), (address, address))
         self.assertEqual((gather.get("numDigits"), gather.get("actionOnEmptyResult")), ("1", "true"))
+        self.assertEqual((gather.get("input"), gather.get("language")), ("dtmf speech", "de-DE"))
+        self.assertIn("ja, ", gather.get("hints", ""))
         [say] = gather
         self.assertEqual((say.text, say.get("language")), (phrase("may_record", "de"), "de-DE"))
         row = CallLog.objects.get()
@@ -225,6 +227,50 @@ class AskedTest(WebhookTest):
                 CallLog.objects.all().delete()
                 self.document("/twilio/voice/")
                 self.assertEqual(self.answered(digits), (verbs, consent))
+
+    def said(self, speech: str, confidence: str = "0.9", *, again: str = "") -> tuple[list[str], str]:
+        fields = {"SpeechResult": speech, "Confidence": confidence}
+        document = self.document(f"/twilio/consent/?language=de{again}", CallStatus="in-progress", **fields)
+        return [verb.tag for verb in document], CallLog.objects.get().recording_consent
+
+    def test_a_plain_yes_or_no_may_be_said(self) -> None:
+        for speech, verbs, consent in (
+            ("Ja, gerne.", ["Start", "Connect", "Redirect"], "granted"),
+            ("Nein, danke.", ["Connect", "Redirect"], "refused"),
+            ("Ja, aber bitte nicht aufzeichnen.", ["Connect", "Redirect"], "refused"),
+        ):
+            with self.subTest(speech):
+                CallLog.objects.all().delete()
+                self.document("/twilio/voice/")
+                self.assertEqual(self.said(speech), (verbs, consent))
+
+    def test_what_is_not_understood_is_asked_about_once_more_and_then_a_no(self) -> None:
+        for speech, confidence in (
+            ("Ja, wenn Sie es löschen.", "0.9"),
+            ("Ja.", "0.3"),
+            ("Ja.", ""),
+            ("Ja.", "nan"),
+            ("Ja.", "sehr"),
+            ("Nein.", "0.3"),
+        ):
+            with self.subTest(speech=speech, confidence=confidence):
+                CallLog.objects.all().delete()
+                self.document("/twilio/voice/")
+                self.assertEqual(self.said(speech, confidence), (["Gather", "Redirect"], "asked"))
+                self.assertEqual(self.said(speech, confidence, again="&again=1"), (["Connect", "Redirect"], "unclear"))
+
+    def test_the_second_question_is_another_one_and_can_be_answered(self) -> None:
+        self.document("/twilio/voice/")
+        fields = {"SpeechResult": "Hallo?", "Confidence": "0.9"}
+        gather, _ = self.document("/twilio/consent/?language=de", CallStatus="in-progress", **fields)
+        self.assertEqual(gather[0].text, phrase("may_record_again", "de"))
+        self.assertEqual(gather.get("action"), "https://agent.example.com/twilio/consent/?language=de&again=1")
+        self.assertEqual(self.said("Ja", again="&again=1"), (["Start", "Connect", "Redirect"], "granted"))
+
+    def test_a_key_counts_before_words(self) -> None:
+        fields = {"Digits": "2", "SpeechResult": "ja", "Confidence": "0.9"}
+        document = self.document("/twilio/consent/?language=de", CallStatus="in-progress", **fields)
+        self.assertEqual([verb.tag for verb in document], ["Connect", "Redirect"])
 
     def test_the_recordings_address_says_that_it_was_granted(self) -> None:
         start, *_ = self.document("/twilio/consent/", CallStatus="in-progress", Digits="1")
@@ -255,6 +301,20 @@ class AskedTest(WebhookTest):
         CallLog.objects.filter(call_sid="CA" + "7" * 32).update(status="completed")
         verbs = [verb.tag for verb in self.document(path, CallStatus="in-progress")]
         self.assertEqual(verbs, ["Start", "Connect", "Redirect"])
+
+    def test_who_has_to_hold_before_the_second_question_is_asked_it_afterwards(self) -> None:
+        Business.objects.update(when_busy="hold", max_calls=1)
+        other = CallLog.objects.create(
+            call_sid="CA" + "7" * 32, business=self.business, agent_version=self.version, status="in-progress"
+        )
+        fields = {"SpeechResult": "Hallo?", "Confidence": "0.9"}
+        with self.assertLogs("calls.views", "WARNING"):
+            *_, redirect = self.document("/twilio/consent/?language=de", CallStatus="in-progress", **fields)
+        path = (redirect.text or "").removeprefix("https://agent.example.com")
+        self.assertEqual(path, "/twilio/consent/?given=asked&held=1")
+        CallLog.objects.filter(pk=other.pk).update(status="completed")
+        gather, _ = self.document(path, CallStatus="in-progress")
+        self.assertEqual(gather[0].text, phrase("may_record_again", "de"))
 
     def test_the_one_try_of_a_model_that_rests_is_not_taken_twice(self) -> None:
         tries = iter([True])
