@@ -97,7 +97,7 @@ def _writes() -> Part:
     text += f"\nFact to row, idle, {len(delays)} facts: p50 {middle:.1f} ms, p90 {percentile(delays, 0.9):.1f} ms.\n"
     demands = [
         Demand("bare loop to the worker, one by one", 1 / rates[2].to_bare, 5.0, "x"),
-        Demand("bare loop to the worker, in batches", 1 / rates[3].to_bare, 0.5, "x"),
+        Demand("bare loop to the worker, in batches", 1 / rates[-1].to_bare, 0.5, "x"),
         Demand("fact to row p50", middle, 50.0, " ms"),
     ]
     return {"rates": [asdict(rate) for rate in rates], "fact_to_row_ms": delays}, text, demands

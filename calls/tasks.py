@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,11 +17,12 @@ from typing import Any, cast
 
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery import Task, shared_task
+from celery.app.trace import get_actual_ignore_result
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connections
 
-from calls import dead_letters, heartbeats, reaper, reconciliation, services
+from calls import dead_letters, ended_jobs, heartbeats, reaper, reconciliation, services
 from calls.away import is_away
 from calls.carriers import twilio_rest
 from calls.carriers.answers import CarrierUnreachable
@@ -43,7 +45,10 @@ class FactFailed(Exception):
 class FactTask(Task):  # type: ignore[misc]
     """A task about one call. Results and events show its ids instead of its arguments; it is retried without end while
     the database is away. Anything else may fail it five times, the death of its worker among it; then it is a dead
-    letter (calls.dead_letters), so that a poisonous one does not go round for ever."""
+    letter (calls.dead_letters), so that a poisonous one does not go round for ever.
+
+    With `ignore_result` only what went wrong keeps a result: a failure, a try in vain, and then how that ended. What
+    went well at once is counted (calls.ended_jobs)."""
 
     acks_late = True
     reject_on_worker_lost = True
@@ -54,6 +59,7 @@ class FactTask(Task):  # type: ignore[misc]
     retry_backoff_max = 15  # below the broker's visibility timeout, with the time limit added
     retry_jitter = True
     max_retries = None
+    store_errors_even_if_ignored = True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What a worker runs. Not Celery's own: that one would hide the delivery behind a request of its own."""
@@ -94,6 +100,8 @@ class FactTask(Task):  # type: ignore[misc]
         # A positional argument has no name here to tell an id from a sentence.
         options["argsrepr"] = "()" if not args else f"({len(args)} not shown)"
         options["kwargsrepr"] = repr(shown)
+        if options.get("retries"):
+            options["ignore_result"] = False  # or it would be shown as waiting for its next try for ever
         return super().apply_async(args, kwargs, **options)
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
@@ -105,10 +113,17 @@ class FactTask(Task):  # type: ignore[misc]
             "retries": self.request.retries,
         }
 
+    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
+        request = self.request
+        if get_actual_ignore_result(self, request):
+            queue = (request.delivery_info or {}).get("routing_key", "")
+            ended_jobs.tally.succeeded(queue, getattr(request, "sent_at", None), time.time())
 
-def _task(name: str, *, queue: str) -> Callable[[Callable[..., str]], FactTask]:
+
+def _task(name: str, *, queue: str, ignore_result: bool = False) -> Callable[[Callable[..., str]], FactTask]:
     """Celery's own decorator, typed."""
-    return cast("Callable[[Callable[..., str]], FactTask]", shared_task(base=FactTask, name=name, queue=queue))
+    task = shared_task(base=FactTask, name=name, queue=queue, ignore_result=ignore_result)
+    return cast("Callable[[Callable[..., str]], FactTask]", task)
 
 
 def _place(error: BaseException) -> str:
@@ -173,7 +188,7 @@ def create_call_log(
     )
 
 
-@_task("calls.tasks.save_conversation_turn", queue="default")
+@_task("calls.tasks.save_conversation_turn", queue="default", ignore_result=True)
 def save_conversation_turn(
     call_sid: str,
     business_id: int,
@@ -213,7 +228,7 @@ def save_conversation_turn(
     )
 
 
-@_task("calls.tasks.save_tool_use", queue="default")
+@_task("calls.tasks.save_tool_use", queue="default", ignore_result=True)
 def save_tool_use(
     call_sid: str,
     business_id: int,

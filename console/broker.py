@@ -13,6 +13,7 @@ from django.conf import settings
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from calls import ended_jobs
 from calls.threads import BoundedPool, PoolBusy
 from console import workers
 
@@ -29,7 +30,8 @@ _pool = BoundedPool("console-broker", threads=2, queued=2)
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """By queue, except the last two. `sent_at`: of the message that waits longest, where it says so."""
+    """By queue, except the last two. `sent_at`: of the message that waits longest, where it says so. `hour`, `day`,
+    `waits`: of jobs that succeeded and keep no result (calls.ended_jobs)."""
 
     now: float = 0.0
     error: str = ""
@@ -37,6 +39,9 @@ class Broker:
     sent_at: dict[str, float] = field(default_factory=dict)
     unacknowledged: dict[str, int] | None = None
     workers: Counter[str] = field(default_factory=Counter)
+    hour: Counter[str] = field(default_factory=Counter)
+    day: Counter[str] = field(default_factory=Counter)
+    waits: dict[str, list[Any]] = field(default_factory=dict)
     held: int | None = None
     orphaned: int | None = None
 
@@ -63,6 +68,8 @@ def _read(queues: Sequence[str], url: str) -> Broker:
         pipeline.hlen(_UNACKED)
         pipeline.zcount(_UNACKED_INDEX, "-inf", now - _ABANDONED_SECONDS)
         *by_queue, beats, held, orphaned = pipeline.execute()
+        ended_jobs.ask(pipeline, list(queues), now)
+        hour, day, waits = ended_jobs.read(pipeline.execute(), list(queues), now)
         unacknowledged = client.hvals(_UNACKED) if held <= _READ_AT_MOST else None
     step = len(_PRIORITIES) + 1
     answers = {queue: by_queue[place * step : (place + 1) * step] for place, queue in enumerate(queues)}
@@ -73,6 +80,9 @@ def _read(queues: Sequence[str], url: str) -> Broker:
         sent_at={queue: time for queue, time in times.items() if time is not None},
         unacknowledged=None if unacknowledged is None else Counter(map(_queue_of, unacknowledged)),
         workers=workers.by_queue(beats, now),
+        hour=hour,
+        day=day,
+        waits=waits,
         held=held,
         orphaned=orphaned,
     )

@@ -48,10 +48,10 @@ def collect() -> Figures:
                 oldest_seconds=of_broker.oldest_seconds,
                 unacknowledged=of_broker.unacknowledged,
                 workers=of_broker.workers,
-                hour=None if outcomes is None else hour,
-                day=None if outcomes is None else day,
+                hour=_with_counted(None if outcomes is None else hour, asked, asked.hour[name]),
+                day=_with_counted(None if outcomes is None else day, asked, asked.day[name]),
                 retrying=None if outcomes is None else retrying,
-                fact_to_row=rows.within_time(partial(rows.fact_to_row, by_queue[name], now)),
+                fact_to_row=rows.within_time(partial(rows.fact_to_row, by_queue[name], now, asked.waits.get(name, ()))),
                 dead_letters=None if letters is None else letters[name],
             )
         )
@@ -72,6 +72,13 @@ def tasks() -> dict[str, str]:
 def _place(queue: str) -> tuple[int, str]:
     known = ("high", "default", "offline")
     return (known.index(queue) if queue in known else len(known), queue)
+
+
+def _with_counted(stored: Outcomes | None, asked: broker.Broker, counted: int) -> Outcomes | None:
+    """Jobs that keep a result, and those that the broker's Redis counts; None while one of the two does not answer."""
+    if stored is None or asked.error:
+        return None
+    return Outcomes(stored.succeeded + counted, stored.failed)
 
 
 def _of_broker(name: str, asked: broker.Broker) -> Queue:

@@ -13,7 +13,7 @@ SILENT_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """How jobs ended that keep a result; one that is to run again has not ended."""
+    """How jobs ended that keep a result or are counted; one that is to run again has not ended."""
 
     succeeded: int = 0
     failed: int = 0

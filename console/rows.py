@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -58,8 +58,9 @@ def _outcomes(counter: Counter[tuple[str, str]], span: str) -> Outcomes:
     return Outcomes(counter[span, "SUCCESS"], counter[span, "FAILURE"])
 
 
-def fact_to_row(task_names: Iterable[str], now: datetime) -> Waits | None:
-    """Of the latest jobs of the last hour that succeeded and say when they were sent (calls.tasks.FactTask)."""
+def fact_to_row(task_names: Iterable[str], now: datetime, others: Iterable[Sequence[float]] = ()) -> Waits | None:
+    """Of the latest jobs of the last hour that succeeded and say when they were sent (calls.tasks.FactTask): those that
+    keep a result, and `others` (calls.ended_jobs)."""
     rows = (
         TaskResult.objects.filter(
             task_name__in=sorted(task_names), status="SUCCESS", date_done__gte=now - timedelta(hours=1)
@@ -67,13 +68,14 @@ def fact_to_row(task_names: Iterable[str], now: datetime) -> Waits | None:
         .order_by("-date_done")
         .values_list("date_done", "meta")[:LATEST]
     )
-    seconds, retried = [], 0
+    found = [(done_at, seconds, False) for done_at, seconds in others]
     for done_at, text in rows:
         meta = _meta(text)
         if isinstance(sent_at := meta.get("sent_at"), int | float):
-            seconds.append(max(0.0, done_at.timestamp() - sent_at))
-            retried += bool(meta.get("retries"))
-    return Waits.of(seconds, retried)
+            seconds = max(0.0, done_at.timestamp() - sent_at)
+            found.append((done_at.timestamp(), seconds, bool(meta.get("retries"))))
+    latest = sorted(found, reverse=True)[:LATEST]
+    return Waits.of([seconds for _, seconds, _ in latest], sum(retried for _, _, retried in latest))
 
 
 def _meta(text: str | None) -> dict[str, Any]:

@@ -13,11 +13,13 @@ from celery.signals import (
     setup_logging,
     task_prerun,
     worker_init,
+    worker_process_shutdown,
     worker_ready,
 )
 from django.db import connections
 
 from voiceagent import logs, valkey
+from voiceagent.one_client import OneClient
 from voiceagent.redelivery import Redelivery
 from voiceagent.worker_heart import WorkerHeart
 
@@ -28,6 +30,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "voiceagent.settings")
 app = Celery("voiceagent")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+app.steps["consumer"].add(OneClient)
 app.steps["consumer"].add(Redelivery)
 app.steps["consumer"].add(WorkerHeart)
 
@@ -70,6 +73,16 @@ def replay_journal(**_signal: object) -> None:
 
 
 worker_ready.connect(replay_journal)
+
+
+def add_up_ended_jobs(**_signal: object) -> None:
+    """What this process counted since its thread did so last."""
+    from calls import ended_jobs
+
+    ended_jobs.flush_now()
+
+
+worker_process_shutdown.connect(add_up_ended_jobs)
 
 
 def show_only_the_length(message: Any, body: Any) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 import unittest
 from collections.abc import Callable
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from django.db import close_old_connections, connection, connections
+from django.db import close_old_connections, connection, connections, transaction
 from django.test import TestCase, TransactionTestCase, override_settings
 from django.utils import timezone
 
@@ -326,8 +327,22 @@ class MergeRulesTest(TestCase):
 
     def test_a_turn_costs_few_queries(self) -> None:
         services.create_call_log(**self.call, **self.identity, occurred_at=at(0))
-        with self.assertNumQueries(5):  # lock the call, look for the turn, insert it; begin and commit
+        with self.assertNumQueries(1):
             services.save_conversation_turn(**self.call, **a_turn(0))
+
+    def test_a_turn_of_a_living_call_is_stored_once_and_by_its_highest_revision(self) -> None:
+        services.create_call_log(**self.call, **self.identity, occurred_at=at(0))
+        for revision in (1, 3, 2, 3):
+            services.save_conversation_turn(**self.call, **a_turn(0, revision))
+        turn = self.stored().turns.get()
+        self.assertEqual((turn.revision, turn.bot_reply), (3, a_turn(0, 3)["bot_reply"]))
+
+    def test_a_turn_that_tells_something_of_its_call_changes_the_call(self) -> None:
+        services.create_call_log(**self.call, **self.identity, occurred_at=at(9))
+        services.save_conversation_turn(**self.call, **a_turn(0))
+        self.assertEqual(self.stored().started_at, datetime.fromisoformat(a_turn(0)["started_at"]))
+        services.save_conversation_turn(**self.call, **resumed_turn(0))
+        self.assertEqual((self.stored().last_stream, self.stored().turns.count()), (1, 2))
 
 
 def resumed_turn(place: int, revision: int = 0) -> dict[str, Any]:
@@ -640,6 +655,39 @@ class RefusedTest(TestCase):
 @override_settings(SPEECH_PRICES=PRICES)
 class ManyWorkersTest(TransactionTestCase):
     """On PostgreSQL rows are locked one by one: here the facts of many calls really come at the same time."""
+
+    def test_a_turn_that_comes_while_its_call_is_ended_is_in_the_transcript(self) -> None:
+        business, _ = a_business()
+        call: dict[str, Any] = {"call_sid": CALL_SID, "business_id": business.pk}
+        services.create_call_log(
+            **call, from_number=CALLER, to_number=OUR_NUMBER, direction="inbound", occurred_at=at(0)
+        )
+        ended, late = threading.Event(), threading.Event()
+
+        def end() -> None:
+            with transaction.atomic():
+                services.finalize_call_log(
+                    **call, status="completed", duration_seconds=9, transcript="", turns=[a_turn(0)]
+                )
+                ended.set()
+                late.wait(10)
+                time.sleep(0.3)  # until the turn waits for this transaction; without that it would prove nothing
+            connections.close_all()
+
+        def tell() -> None:
+            late.set()
+            services.save_conversation_turn(**call, **a_turn(1))
+            connections.close_all()
+
+        ending, telling = threading.Thread(target=end), threading.Thread(target=tell)
+        ending.start()
+        ended.wait(10)
+        telling.start()
+        ending.join(20)
+        telling.join(20)
+        stored = CallLog.objects.get()
+        self.assertEqual(stored.turns.count(), 2)
+        self.assertIn(a_turn(1)["bot_reply"], stored.transcript)
 
     def test_threads_that_deliver_everything_twice_end_the_same(self) -> None:
         business, version = a_business()
