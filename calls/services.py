@@ -24,6 +24,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import transaction
@@ -40,6 +42,18 @@ from calls.models import (
     RecordingConsent,
     RefusedFact,
 )
+
+
+@dataclass(slots=True, repr=False)
+class _Held:
+    """A call whose facts are written together: what its row is brought up to date with at the end."""
+
+    call: CallLog
+    revisions: dict[int, int] = field(default_factory=dict)  # of the turns that were stored meanwhile
+    is_settled: bool = True
+
+
+_held: ContextVar[_Held | None] = ContextVar("held", default=None)
 
 
 def create_call_log(
@@ -90,7 +104,7 @@ def create_call_log(
             if number > call.last_stream:
                 call.last_stream = number
             if call.streams:
-                merging.settle(call)
+                _settle(call)
 
     return _applied("create_call_log", arguments, apply)
 
@@ -117,13 +131,13 @@ def save_conversation_turn(
 
     def apply() -> None:
         turn = facts.turn(arguments)
-        if parts.put_turn_of_living_call(call_sid, business_id, turn):
+        if _held.get() is None and parts.put_turn_of_living_call(call_sid, business_id, turn):
             return
         with _locked_call(call_sid, business_id) as call:
             merging.started(call, turn.started_at)
             call.last_stream = max(call.last_stream, streams.stream_of(turn.turn_index))
-            if parts.put_turns(call, [turn]):
-                merging.settle(call)
+            if _put_turns(call, [turn]):
+                _settle(call)
 
     return _applied("save_conversation_turn", arguments, apply)
 
@@ -138,8 +152,8 @@ def save_conversation_turns(call_sid: str, business_id: int, turns: Sequence[Map
             for turn in all_turns:
                 merging.started(call, turn.started_at)
                 call.last_stream = max(call.last_stream, streams.stream_of(turn.turn_index))
-            if parts.put_turns(call, all_turns):
-                merging.settle(call)
+            if _put_turns(call, all_turns):
+                _settle(call)
     except BadFact:
         return False
     return True
@@ -219,7 +233,7 @@ def save_leg(
         with _locked_call(call_sid, business_id) as call:
             merging.started(call, leg.asked_at)
             parts.put_leg(call, leg)
-            merging.settle(call)
+            _settle(call)
 
     return _applied("save_leg", arguments, apply)
 
@@ -319,13 +333,13 @@ def finalize_call_log(
                 merging.started(call, at)
             for message in all_messages:
                 merging.started(call, message.taken_at)
-            parts.put_turns(call, all_turns)
+            _put_turns(call, all_turns)
             parts.put_tool_uses(call, all_tool_uses)
             refusals.heed(call, all_tool_uses)
             parts.put_messages(call, all_messages)
             if not knows_turns:
                 call.transcript = max(whole, call.transcript, key=lambda text: (len(text), text))
-            merging.settle(call)
+            _settle(call)
         if turns and transcript and not facts.transcript_equals(transcript, turns):
             _keep("finalize_call_log", arguments, "applied, but its transcript does not equal its turns")
 
@@ -358,7 +372,7 @@ def apply_call_status(
                 merging.started(call, happened_at)
             merging.carrier_counted(call, length)
             if advanced:
-                merging.settle(call)
+                _settle(call)
 
     return _applied("apply_call_status", arguments, apply)
 
@@ -372,7 +386,7 @@ def take_away(call_sid: str, business_id: int, *, ended_reason: str, answered_by
         reason = facts.ended_reason(ended_reason)
         with _locked_call(call_sid, business_id) as call:
             merging.fill_empty(call, {"taken_away": reason, "answered_by": facts.short(answered_by, 20)})
-            merging.settle(call)
+            _settle(call)
 
     return _applied("take_away", arguments, apply)
 
@@ -415,7 +429,7 @@ def reap_call_log(
             if not merging.is_finalized(call):
                 call.ended_reason = call.ended_reason or reason
                 call.reaped_at = call.reaped_at or timezone.now()
-            merging.settle(call)
+            _settle(call)
 
     return _applied("reap_call_log", arguments, apply)
 
@@ -450,9 +464,51 @@ def _keep(kind: str, arguments: dict[str, Any], reason: str) -> None:
 
 
 @contextmanager
+def one_call(call_sid: str, business_id: int) -> Iterator[None]:
+    """Write what is told of this call within in one transaction: its row is locked, read and saved once for all of it.
+    Raise BadFact as the facts themselves would be refused. Whoever is told of a refusal within must raise something,
+    so that nothing of it is stored: a fact that was refused half-way may have left its traces in the row."""
+    facts.call_identity(call_sid, business_id)
+    with _locked_call(call_sid, business_id) as call:
+        held = _Held(call)
+        token = _held.set(held)
+        try:
+            yield
+        finally:
+            _held.reset(token)
+        if not held.is_settled:
+            merging.settle(call)
+
+
+def _settle(call: CallLog) -> None:
+    """Now, or once for all that is told of the call together: settling does not depend on the order of facts."""
+    held = _held.get()
+    if held is None:
+        merging.settle(call)
+    else:
+        held.is_settled = False
+
+
+def _put_turns(call: CallLog, turns: Sequence[facts.Turn]) -> bool:
+    """As parts.put_turns; the end of a call that is told together with its turns does not say them again."""
+    held = _held.get()
+    if held is None:
+        return parts.put_turns(call, turns)
+    new = [turn for turn in turns if turn.revision > held.revisions.get(turn.turn_index, -1)]
+    held.revisions.update({turn.turn_index: turn.revision for turn in new})
+    return parts.put_turns(call, new)
+
+
+@contextmanager
 def _locked_call(call_sid: str, business_id: int) -> Iterator[CallLog]:
     """The call's row, locked until the end of the block, where what changed is saved. Raise BadFact when the call
     belongs to another business. PostgreSQL locks the row; SQLite (IMMEDIATE) has one writer at a time."""
+    held = _held.get()
+    if held is not None:
+        if (held.call.call_sid, held.call.business_id) != (call_sid, business_id):
+            raise BadFact("the fact is of another call than those that it is written with")
+        yield held.call
+        return
     with transaction.atomic():
         call = CallLog.objects.select_for_update().filter(call_sid=call_sid).first()
         if call is None:

@@ -39,7 +39,7 @@ class DatabaseAway(Exception):
 
 
 Write = Callable[[Record], Outcome]
-WriteTurns = Callable[[Sequence[Record]], bool]
+WriteTogether = Callable[[Sequence[Record]], bool]
 
 _TRIES = 3  # with a database that is away; a single call may only be locked
 
@@ -85,24 +85,49 @@ def write(record: Record) -> Outcome:
     raise DatabaseAway(failure)
 
 
-def write_turns(records: Sequence[Record]) -> bool:
-    """Write turns that stand together at once: one transaction in place of many. False, and nothing is written: they
-    are to be written one by one. Raise DatabaseAway."""
+def write_together(records: Sequence[Record]) -> bool:
+    """Write all that a journal has of a call in one transaction. False, and nothing is written: its facts are to be
+    written one by one, so that those that can be written are. Raise DatabaseAway."""
     from calls import services  # the models need a configured Django
+    from calls.facts import BadFact
 
-    turns = [record.arguments for record in records]
     try:
-        calls = {(turn["call_sid"], turn["business_id"]) for turn in turns}
-        if len(turns) < 2 or len(calls) != 1:
+        calls = {(record.arguments["call_sid"], record.arguments["business_id"]) for record in records}
+        if len(records) < 2 or len(calls) != 1 or not all(map(_may_stand_with_others, records)):
             return False
-        return services.save_conversation_turns(*calls.pop(), turns)
+        call = calls.pop()
+        with services.one_call(*call):
+            for is_turns, group in groupby(records, key=lambda record: record.kind == kinds.TURN):
+                if is_turns:
+                    _must_be(services.save_conversation_turns(*call, [record.arguments for record in group]))
+                    continue
+                for record in group:
+                    _must_be(getattr(services, record.kind)(**record.arguments))
+    except (_Refused, BadFact):
+        return False
     except (DataError, IntegrityError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
         return False
     except (DatabaseError, OSError) as error:
         failure = type(error).__name__
         if isinstance(error, OperationalError) and not is_away(error):
             return False
+    else:
+        return True
     raise DatabaseAway(failure)
+
+
+class _Refused(Exception):
+    """One of several facts was."""
+
+
+def _must_be(accepted: bool) -> None:
+    if not accepted:
+        raise _Refused
+
+
+def _may_stand_with_others(record: Record) -> bool:
+    """Not the end of a call without its turns: what it makes of the transcript depends on what was settled before."""
+    return record.kind in kinds.ALL and (record.kind != kinds.FINALIZE or bool(record.arguments.get("turns")))
 
 
 def one_by_one(records: Sequence[Record]) -> bool:
@@ -110,20 +135,15 @@ def one_by_one(records: Sequence[Record]) -> bool:
 
 
 def write_all(
-    path: Path, pieces: Iterable[Piece], report: Report, write: Write, write_turns: WriteTurns = one_by_one
+    path: Path, pieces: Iterable[Piece], report: Report, write: Write, together: WriteTogether = one_by_one
 ) -> None:
     """Write each fact, in order, and put aside what is damaged or unusable; count into `report`. Raise DatabaseAway,
     OSError."""
-    for is_turns, group in groupby(pieces, key=_is_turn):
-        together = list(group)
-        if is_turns and write_turns([piece.record for piece in together if piece.record is not None]):
-            report.facts += len(together)
-        else:
-            _write_each(path, together, report, write)
-
-
-def _is_turn(piece: Piece) -> bool:
-    return piece.record is not None and piece.record.kind == kinds.TURN
+    all_pieces = list(pieces)
+    if together([piece.record for piece in all_pieces if piece.record is not None]):
+        report.facts += sum(piece.record is not None for piece in all_pieces)
+        all_pieces = [piece for piece in all_pieces if piece.record is None]
+    _write_each(path, all_pieces, report, write)
 
 
 def _write_each(path: Path, pieces: Iterable[Piece], report: Report, write: Write) -> None:
@@ -140,14 +160,14 @@ def _write_each(path: Path, pieces: Iterable[Piece], report: Report, write: Writ
                 logger.error("a part of a journal was put into quarantine", extra={"journal": path.name})
 
 
-def replay(directory: Path, write: Write = write, write_turns: WriteTurns = one_by_one) -> Report:
+def replay(directory: Path, write: Write = write, together: WriteTogether = one_by_one) -> Report:
     """Replay every file whose owner is dead. Never raises for one file: that one waits."""
     report = Report()
     found = files.paths(directory)
     failures = 0
     for number, path in enumerate(found, start=1):
         try:
-            _replay_one(path, report, write, write_turns)
+            _replay_one(path, report, write, together)
         except DatabaseAway as error:
             report.waiting += 1
             failures += 1
@@ -163,12 +183,12 @@ def replay(directory: Path, write: Write = write, write_turns: WriteTurns = one_
     return report
 
 
-def _replay_one(path: Path, report: Report, write: Write, write_turns: WriteTurns) -> None:
+def _replay_one(path: Path, report: Report, write: Write, together: WriteTogether) -> None:
     with files.adopted(path) as data:
         if data is None:
             report.held += path.exists()
             return
-        write_all(path, records.pieces(data), report, write, write_turns)
+        write_all(path, records.pieces(data), report, write, together)
         path.unlink()
         report.calls += 1
 
@@ -176,7 +196,7 @@ def _replay_one(path: Path, report: Report, write: Write, write_turns: WriteTurn
 def replay_here() -> Report:
     """Replay this machine's journal directory, over connections that are closed afterwards."""
     try:
-        return replay(Path(settings.JOURNAL_DIR), write_turns=write_turns)
+        return replay(Path(settings.JOURNAL_DIR), together=write_together)
     finally:
         connections.close_all()
 

@@ -266,12 +266,25 @@ class IntoTheDatabase(ReplayCase, TestCase):
         self.assertEqual(list(ConversationTurn.objects.values()), before)
         self.assertEqual([turn["revision"] for turn in before], [0, 1])
 
-    def test_turns_that_stand_together_are_one_transaction(self) -> None:
-        self.leave(CALL_SID, *((kinds.TURN, {"business_id": self.business.pk, **a_turn(n)}) for n in range(20)))
+    def test_a_call_is_one_transaction_whatever_was_said_in_it(self) -> None:
+        created, *_ = self.facts()
+        call, turns = {"business_id": self.business.pk}, [a_turn(number) for number in range(60)]
+        ended = {"status": "completed", "duration_seconds": 9, "transcript": render(turns), "turns": turns}
+        told = [(kinds.TURN, {**call, **turn}) for turn in turns]
+        self.leave(CALL_SID, created, *told, (kinds.FINALIZE, {**call, **ended}))
         with CaptureQueriesContext(connection) as queries:
-            self.assertIn("20 facts written, 0 refused", self.command())
-        self.assertLess(len(queries), 20)
-        self.assertEqual(ConversationTurn.objects.count(), 20)
+            self.assertIn("62 facts written, 0 refused", self.command())
+        # Begin; look for the call, for its business, make it, lock it; its turns; all turns; the call; commit.
+        self.assertLess(len(queries), 15, [query["sql"][:60] for query in queries])
+        row = CallLog.objects.get()
+        self.assertEqual((row.turns.count(), row.is_complete, row.transcript), (60, True, render(turns)))
+
+    def test_what_can_only_be_written_alone_leaves_no_trace_of_the_try_together(self) -> None:
+        created, *turns, _ = self.facts()
+        wrong = (kinds.RECORDING, {"business_id": self.business.pk, "recording_sid": "", "state": "waiting"})
+        self.leave(CALL_SID, created, *turns, wrong)
+        self.assertIn("4 facts written, 1 refused", self.command())
+        self.assertEqual((ConversationTurn.objects.count(), RefusedFact.objects.count()), (2, 1))
 
     def test_one_bad_turn_among_them_costs_no_other(self) -> None:
         call = {"business_id": self.business.pk}

@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from calls.journal.replay import replay, write_turns
+from calls.journal.replay import replay, write_together
 
 
 class Command(BaseCommand):
@@ -19,7 +19,7 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        report = replay(Path(settings.JOURNAL_DIR), write_turns=write_turns)
+        report = replay(Path(settings.JOURNAL_DIR), together=write_together)
         self.stdout.write(f"{report}.")
         if report.waiting:
             raise CommandError("Not everything could be written: the log says why. Run it again later.")
