@@ -17,6 +17,7 @@ SERVER = "postgres://postgres@127.0.0.1:5432"
 _TURNS = "calls_conversationturn"
 TURNS = 2000
 BATCHES = (20, 100)  # turns of one call, which the fact of its end carries
+LEFT_TURNS, LEFT_CALLS = 20, 500  # in the journals of a process that died
 FACTS = 40
 WAIT_SECONDS = 120.0
 USER = "Could you tell me whether you have got a table for four on Friday evening?"
@@ -48,6 +49,28 @@ for sid in sids:
     turns = [dict(turn_index=number, user_text={user!r}, bot_reply={reply!r}, heard_text={reply!r}, generated_ms=4000,
                   heard_ms=4000) for number in range({batch})]
     tasks.finalize_call_log.delay(sid, business, "completed", 60, "", turns=turns)
+"""
+# What a process journaled that was killed when neither broker nor database took anything.
+_LEFT = """
+import os
+from businesses.models import Business
+from calls.journal import get_journal
+business = Business.objects.first().pk
+journal, at = get_journal(), "2026-11-26T12:00:00+00:00"
+for number in range(80000, 80000 + {calls}):
+    call = dict(call_sid="CA%032x" % number, business_id=business)
+    journal.append("create_call_log", dict(
+        **call, from_number="+15550200001", to_number="+15550100100", direction="inbound", occurred_at=at))
+    turns = [dict(turn_index=place, user_text={user!r}, bot_reply={reply!r}, heard_text={reply!r}, generated_ms=4000,
+                  heard_ms=4000, started_at=at) for place in range({turns})]
+    for turn in turns:
+        journal.append("save_conversation_turn", dict(**call, **turn))
+    journal.append("finalize_call_log", dict(
+        **call, status="completed", duration_seconds=60, transcript="", ended_at=at, turns=turns))
+    if number % 100 == 0:
+        journal.flush(10)
+assert journal.flush(10)
+os._exit(0)
 """
 _FACTS = """
 import time
@@ -87,7 +110,7 @@ def system(server: str = SERVER) -> Iterator[tuple[System, str]]:
 
 
 def measure(started: System, url: str) -> list[Written]:
-    """The bare loop, the worker with nothing to do, one by one, and with what a call's end carries."""
+    """The bare loop, the worker with nothing to do, one by one, with what a call's end carries, and with journals."""
     with psycopg.connect(url, autocommit=True) as database:
         bare = _bare(database)
         started.manage("shell", "-c", _NOTHING.format(turns=TURNS))
@@ -103,6 +126,9 @@ def measure(started: System, url: str) -> list[Written]:
             calls = _CALLS.format(first=1000 * size, calls=TURNS // size)
             batched = _stored(started, database, calls + _BATCHES.format(batch=size, user=USER, reply=REPLY))
             found.append(Written(f"worker, {size} turns a job", batched, batched / bare))
+        left = _LEFT.format(calls=LEFT_CALLS, turns=LEFT_TURNS, user=USER, reply=REPLY)
+        caught_up = _stored(started, database, left, LEFT_CALLS * LEFT_TURNS)
+        found.append(Written(f"worker, journals of {LEFT_TURNS} turns", caught_up, caught_up / bare))
     return found
 
 
@@ -120,11 +146,11 @@ def _bare(database: psycopg.Connection) -> float:
     return TURNS / (time.monotonic() - began)
 
 
-def _stored(started: System, database: psycopg.Connection, script: str) -> float:
-    """Queue the jobs, and let a worker store their turns; turns a second."""
+def _stored(started: System, database: psycopg.Connection, script: str, turns: int = TURNS) -> float:
+    """Leave work by that script, and let a worker store its turns; turns a second."""
     before = _rows(database)
     started.manage("shell", "-c", script)
-    return _drained(started, lambda: _rows(database) - before, TURNS)
+    return _drained(started, lambda: _rows(database) - before, turns)
 
 
 def _drained(started: System, done: Callable[[], int], wanted: int) -> float:
