@@ -8,10 +8,12 @@ held up: who has handed one over asks for the next run a second later, and beat 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.db.models import QuerySet
 
 from calls import dial_policy, dialing
 from calls.carriers import twilio_dialling, twilio_rest
@@ -47,22 +49,23 @@ class Run:
     next_in: float | None = None
 
 
-def run(now: datetime) -> Run:
-    """Look for one call to hand over. `now` is the database's clock. Raise django.db.Error."""
+def run(clock: Callable[[], datetime]) -> Run:
+    """Look for one call to hand over. `clock` is the database's: it is looked at again once this is the only one at
+    work, and when the carrier has answered, since either may have taken a while. Raise django.db.Error."""
     if not twilio_rest.is_available():
-        _refuse_all(now)
+        _refuse_all(clock())
         return Run()
-    with only_one("dialler", now) as alone:
+    with only_one("dialler", clock()) as alone:
         if not alone:
             return Run()
-        last = services.last_submission()
+        now, last = clock(), services.last_submission()
         if last is not None and now - last < PACE:
             return Run()
         unknown = OutboundCall.objects.filter(state=OutboundState.UNKNOWN).count()
         call = _next(now) if unknown < MAX_UNKNOWN else None
         if call is None:
             return Run()
-        submit(call, now)
+        submit(call, clock)
     return Run(submitted=True, next_in=PACE.total_seconds())
 
 
@@ -107,17 +110,20 @@ def _may_go(call: OutboundCall, now: datetime) -> bool:
     return True
 
 
-def submit(call: OutboundCall, now: datetime) -> None:
+def submit(call: OutboundCall, clock: Callable[[], datetime]) -> None:
     """Hand one attempt over, and write down what the carrier said."""
-    if not services.begin_submission(call, now):
+    max_seconds = dialing.rules_of(call.business_id).max_call_seconds
+    if not services.begin_submission(call, clock()):
         return
     outcome = twilio_dialling.place(
         to=call.to_number,
         from_number=call.from_number,
         token=call.token,
         ring_seconds=RING_SECONDS,
-        max_seconds=dialing.rules_of(call.business_id).max_call_seconds,
+        max_seconds=max_seconds,
     )
+    now = clock()
+    services.answer_heard(call, now)
     note_outcome(call, outcome, now)
 
 
@@ -135,9 +141,22 @@ def note_outcome(call: OutboundCall, outcome: Outcome, now: datetime) -> None:
 
 
 def reconcile(now: datetime) -> int:
-    """Find out about the attempts of which the carrier's answer was not heard; return how many are still unknown."""
-    lost = OutboundCall.objects.filter(state=OutboundState.SUBMITTING, submitted_at__lt=now - SUBMISSION_LOST)
-    for call in lost:
+    """Find out about the attempts of which the carrier's answer was not heard; return how many are still unknown, or 0
+    while another process is at it: over a slow API this takes longer than until beat asks for it again."""
+    lost, unknown = _lost(now), OutboundCall.objects.filter(state=OutboundState.UNKNOWN)
+    if not (lost.exists() or unknown.exists()):
+        return 0
+    with only_one("outcomes", now) as alone:
+        return _find_out(now) if alone else 0
+
+
+def _lost(now: datetime) -> QuerySet[OutboundCall]:
+    """Whoever handed these over has died at it."""
+    return OutboundCall.objects.filter(state=OutboundState.SUBMITTING, submitted_at__lt=now - SUBMISSION_LOST)
+
+
+def _find_out(now: datetime) -> int:
+    for call in _lost(now):
         services.outcome_unknown(call, "worker_lost", now)
     left = 0
     for call in OutboundCall.objects.filter(state=OutboundState.UNKNOWN).order_by("submitted_at")[:MAX_LOOKED_AT]:

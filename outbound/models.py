@@ -70,6 +70,11 @@ class OutboundCall(models.Model):
     due_at = models.DateTimeField()
     submissions = models.PositiveSmallIntegerField(default=0)
     submitted_at = models.DateTimeField(null=True, blank=True, help_text="When the carrier was asked last.")
+    answered_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="When its answer was heard, or no longer waited for: the next call is paced by it.",
+    )
     ended_at = models.DateTimeField(null=True, blank=True)
     asked_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"

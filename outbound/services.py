@@ -11,7 +11,7 @@ import logging
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import QuerySet
 
 from businesses.models import Agent, Business, PhoneNumber
 from businesses.phone_numbers import LONGEST, normalized
@@ -23,6 +23,8 @@ from outbound import states
 from outbound.models import MESSAGE_CHARACTERS, OCCUPY_A_LINE, OutboundCall, OutboundState
 
 logger = logging.getLogger(__name__)
+
+_NOT_PLACED_YET = (OutboundState.WAITING, OutboundState.SUBMITTING, OutboundState.UNKNOWN)
 
 
 class CannotPlace(Exception):
@@ -103,38 +105,46 @@ def occupied_lines(business: Business) -> int:
 
 
 def last_submission() -> datetime | None:
-    moment: datetime | None = OutboundCall.objects.aggregate(last=Max("submitted_at"))["last"]
-    return moment
+    """When the carrier was last busy with a call of ours that was handed to it: asked, or answering."""
+    row = OutboundCall.objects.filter(submitted_at__isnull=False).order_by("-submitted_at")
+    moments = row.values_list("submitted_at", "answered_at").first() or ()
+    return max((moment for moment in moments if moment is not None), default=None)
 
 
 def begin_submission(call: OutboundCall, now: datetime) -> bool:
     """From now on the carrier may have the call. Return False when somebody else was faster."""
-    changed = OutboundCall.objects.filter(pk=call.pk, state=OutboundState.WAITING).update(
+    changed = _as_seen(call, OutboundState.WAITING).update(
         state=OutboundState.SUBMITTING, reason="", submitted_at=now, submissions=call.submissions + 1, updated_at=now
     )
+    if changed == 1:
+        call.submissions += 1
     return changed == 1
+
+
+def answer_heard(call: OutboundCall, now: datetime) -> None:
+    """The carrier has answered, or is no longer waited for."""
+    _as_seen(call).update(answered_at=now)
 
 
 def wait_until(call: OutboundCall, moment: datetime, reason: str, now: datetime) -> None:
     """Back in the line, from the carrier or for another reason: nothing was placed."""
-    states_before = [OutboundState.WAITING, OutboundState.SUBMITTING, OutboundState.UNKNOWN]
-    OutboundCall.objects.filter(pk=call.pk, state__in=states_before).update(
-        state=OutboundState.WAITING, due_at=moment, reason=reason, updated_at=now
-    )
+    _as_seen(call, *_NOT_PLACED_YET).update(state=OutboundState.WAITING, due_at=moment, reason=reason, updated_at=now)
 
 
 def refuse(call: OutboundCall, reason: str, now: datetime) -> None:
     """No call was placed, and none will be for this row."""
-    states_before = [OutboundState.WAITING, OutboundState.SUBMITTING, OutboundState.UNKNOWN]
-    OutboundCall.objects.filter(pk=call.pk, state__in=states_before).update(
-        state=OutboundState.REFUSED, reason=reason, ended_at=now, updated_at=now
-    )
+    _as_seen(call, *_NOT_PLACED_YET).update(state=OutboundState.REFUSED, reason=reason, ended_at=now, updated_at=now)
 
 
 def outcome_unknown(call: OutboundCall, reason: str, now: datetime) -> None:
-    OutboundCall.objects.filter(pk=call.pk, state=OutboundState.SUBMITTING).update(
-        state=OutboundState.UNKNOWN, reason=reason, updated_at=now
-    )
+    _as_seen(call, OutboundState.SUBMITTING).update(state=OutboundState.UNKNOWN, reason=reason, updated_at=now)
+
+
+def _as_seen(call: OutboundCall, *before: OutboundState) -> QuerySet[OutboundCall]:
+    """The row, if it is in one of these states and was not handed over again since it was read: what was found out
+    about an earlier submission says nothing of the one under way, which would be placed twice."""
+    rows = OutboundCall.objects.filter(pk=call.pk, submissions=call.submissions)
+    return rows.filter(state__in=before) if before else rows
 
 
 def placed(token: str, call_sid: str, status: str, now: datetime, *, answered_by: str = "") -> OutboundCall | None:

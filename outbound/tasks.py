@@ -27,7 +27,7 @@ _MESSAGE_TRIES = 3
 def dial() -> None:
     """Hand the next waiting call to the carrier. Asked for by whoever places a call, by the run before, and by beat."""
     try:
-        done = dialler.run(heartbeats.database_now())
+        done = dialler.run(heartbeats.database_now)
     except DatabaseError as error:
         _pass_over(error)
         return

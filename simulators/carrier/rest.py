@@ -14,9 +14,10 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from simulators.carrier import twiml
 from simulators.carrier.account import TERMINAL, Account, CallResource, RecordingResource
@@ -40,6 +41,23 @@ UPDATE_CALL = frozenset(
     {"Url", "Method", "Status", "Twiml", "FallbackUrl", "FallbackMethod", "StatusCallback", "StatusCallbackMethod"}
     | {"TimeLimit"}
 )
+LIST_CALLS = frozenset(
+    {
+        "To",
+        "From",
+        "ParentCallSid",
+        "Status",
+        "StartTime",
+        "StartTime<",
+        "StartTime>",
+        "EndTime",
+        "EndTime<",
+        "EndTime>",
+    }
+    | {"PageSize", "Page", "PageToken"}
+)
+LARGEST_PAGE = 1000
+DAY = re.compile(r"(\d{4}-\d\d-\d\d)(T\d\d:\d\d:\d\dZ)?")
 CREATE_RECORDING = frozenset(
     {"RecordingStatusCallback", "RecordingStatusCallbackEvent", "RecordingStatusCallbackMethod"}
     | {"RecordingChannels", "RecordingTrack", "Trim"}
@@ -51,6 +69,10 @@ class Reply:
     status: int
     body: bytes
     content_type: str = "application/json"
+
+
+class ConnectionBroken(Exception):
+    """Whoever asked gets no answer, and sees the connection end."""
 
 
 class ApiError(Exception):
@@ -70,15 +92,20 @@ class Api:
     dial: Callable[[CallResource, dict[str, str]], None] | None = None
     fail_next: list[int] = field(default_factory=list)  # HTTP statuses of the next answers, whatever is asked
     delay_next: list[float] = field(default_factory=list)  # seconds before the next answers, whatever is asked
-    # HTTP statuses of the next answers to a created call, which is placed all the same; 0: none within `hang_seconds`.
+    # HTTP statuses of the next answers to a created call, which is placed all the same; 0: none within `hang_seconds`;
+    # -1: the connection breaks.
     fail_after_create: list[int] = field(default_factory=list)
     hang_seconds: float = 15.0
+    # So many requests for a call to this number get lost before anything was placed: the connection breaks.
+    lost_on_the_way: Counter[str] = field(default_factory=Counter)
+    list_lag: int = 0  # so many lists that it belongs in do not show a new call yet
     # So often the file of each recording is asked for in vain though it is complete.
     media_lag: int = 0
     owned: frozenset[str] = frozenset()  # the account's numbers; none: any number may be called from
     complaints: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     _media_asked: Counter[str] = field(default_factory=Counter)
+    _left_out: Counter[str] = field(default_factory=Counter)
 
     def answer(self, method: str, target: str, fields: Fields, authorization: str) -> Reply:
         """One request."""
@@ -133,6 +160,9 @@ class Api:
             raise ApiError(400, 21205, "Url parameter is required")
         self._check_instructions(fields)
         _check_options(fields)
+        if self.lost_on_the_way[to]:
+            self.lost_on_the_way[to] -= 1
+            raise ConnectionBroken
         callback = urlsplit(_one(fields, "StatusCallback"))
         if "_" in (callback.hostname or ""):
             raise ApiError(400, 21609, "StatusCallback host may not contain an underscore")
@@ -147,7 +177,9 @@ class Api:
         """The call is placed, and whoever asked for it does not learn of it."""
         if not self.fail_after_create:
             return
-        if status := self.fail_after_create.pop(0):
+        if (status := self.fail_after_create.pop(0)) == -1:
+            raise ConnectionBroken
+        if status:
             raise ApiError(status, 20500, "Failed")
         time.sleep(self.hang_seconds)
 
@@ -155,9 +187,21 @@ class Api:
         return _json(200, self.account.call_json(self._call(sid)))
 
     def list_calls(self, fields: Fields) -> Reply:
+        """The newest first. Times are of a day, as documented: the time of day in a filter changes nothing."""
+        self._known(fields, LIST_CALLS)
+        for name in fields:
+            if name.startswith(("StartTime", "EndTime")) and not DAY.fullmatch(_one(fields, name)):
+                raise ApiError(400, 20001, f"Invalid parameter {name}")
+        if not 1 <= int(_one(fields, "PageSize") or 50) <= LARGEST_PAGE:
+            self.complaints.append("PageSize is not from 1 to 1000")
         with self.account.lock:
             calls = [call for call in reversed(self.account.calls.values()) if _matches(call, fields)]
+            calls = [call for call in calls if self._is_shown(call.sid)]
         return self._page("calls", "/Calls.json", [self.account.call_json(call) for call in calls], fields)
+
+    def _is_shown(self, sid: str) -> bool:
+        self._left_out[sid] += 1
+        return self._left_out[sid] > self.list_lag
 
     def update_call(self, fields: Fields, sid: str) -> Reply:
         self._known(fields, UPDATE_CALL)
@@ -272,7 +316,9 @@ class Api:
 
     def _page(self, name: str, path: str, items: list[dict[str, Any]], fields: Fields) -> Reply:
         size, page = int(_one(fields, "PageSize") or 50), int(_one(fields, "Page") or 0)
-        uri = f"/2010-04-01/Accounts/{self.account.sid}{path}?PageSize={size}&Page="
+        filters = {key: values for key, values in fields.items() if key not in {"PageSize", "Page", "PageToken"}}
+        query = urlencode({**filters, "PageSize": [str(size)]}, doseq=True)
+        uri = f"/2010-04-01/Accounts/{self.account.sid}{path}?{query}&Page="
         shown = items[page * size : (page + 1) * size]
         data = {
             name: shown,
@@ -326,8 +372,18 @@ def _one(fields: Fields, name: str) -> str:
 
 
 def _matches(call: CallResource, fields: Fields) -> bool:
-    wanted = {"Status": call.status, "To": call.to_number, "From": call.from_number}
-    return all(_one(fields, name) in {"", value} for name, value in wanted.items())
+    wanted = {"Status": call.status, "To": call.to_number, "From": call.from_number, "ParentCallSid": call.parent_sid}
+    is_one = all(_one(fields, name) in {"", value} for name, value in wanted.items())
+    return is_one and _is_within("StartTime", call.started, fields) and _is_within("EndTime", call.ended, fields)
+
+
+def _is_within(name: str, moment: datetime | None, fields: Fields) -> bool:
+    """What has no such time yet is in no list that is filtered by it."""
+    days = {sign: _one(fields, name + sign)[:10] for sign in ("", "<", ">") if name + sign in fields}
+    if not days or moment is None:
+        return not days
+    day = f"{moment:%Y-%m-%d}"
+    return day == days.get("", day) and day >= days.get(">", day) and day <= days.get("<", day)
 
 
 def _json(status: int, data: dict[str, Any]) -> Reply:
@@ -368,7 +424,11 @@ def _handler(api: Api) -> type[BaseHTTPRequestHandler]:
         def _serve(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
             fields = parse_qs(body, keep_blank_values=True)
-            reply = api.answer(self.command, self.path, fields, self.headers.get("Authorization", ""))
+            try:
+                reply = api.answer(self.command, self.path, fields, self.headers.get("Authorization", ""))
+            except ConnectionBroken:
+                self.close_connection = True
+                return
             self.send_response(reply.status)
             if reply.status == 401:
                 self.send_header("WWW-Authenticate", 'Basic realm="Twilio API"')

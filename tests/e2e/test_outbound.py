@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from dataclasses import dataclass, field
 from datetime import time, timedelta
 from pathlib import Path
@@ -27,7 +28,7 @@ from simulators.carrier.rest import Api, RestServer
 from simulators.carrier.script import HangUp, Listen, Say, Script, WaitForEnd
 from tests.e2e import system as running
 from tests.e2e.cases import NUMBER, SystemTestCase
-from tests.e2e.processes import REPOSITORY
+from tests.e2e.processes import REPOSITORY, wait_until
 
 PERSON = Script("person", (Listen(), Say("ask-hours"), Listen(), HangUp()), "caller")
 MACHINE = Script("machine", (WaitForEnd(25_000), HangUp()), "any")
@@ -47,7 +48,7 @@ def a_machine(verdict: str) -> Callee:
 PERSON_AT, BEEP_AT, SILENT_MACHINE_AT, FAX_AT = "+12125550110", "+12125550111", "+12125550112", "+12125550113"
 BUSY_AT, NO_ANSWER_AT, FAILED_AT = "+12125550114", "+12125550115", "+12125550116"
 LIMITED_AT, HANGING_AT, BROKEN_AT = "+12125550117", "+12125550118", "+12125550119"
-ANNOYED_AT = "+12125550120"
+ANNOYED_AT, QUEUED_AT = "+12125550120", "+12125550121"
 CALLEES = {
     PERSON_AT: Callee(),
     BEEP_AT: a_machine("machine_end_beep"),
@@ -59,10 +60,12 @@ CALLEES = {
     LIMITED_AT: Callee(),
     HANGING_AT: Callee(),
     BROKEN_AT: Callee(),
+    QUEUED_AT: Callee(),
     ANNOYED_AT: Callee(Script("annoyed", (Listen(), Say("stop"), WaitForEnd(20_000), HangUp()), "any")),
 }
 
 
+_LIST = f"GET /2010-04-01/Accounts/{running.ACCOUNT_SID}/Calls.json?To=%2B{QUEUED_AT[1:]}&From=%2B{NUMBER[1:]}&"
 DIALOGUE = {
     "opening": ["greeting"],
     "unclear": ["unclear"],
@@ -77,6 +80,7 @@ DIALOGUE = {
 class CallsThatWePlace(SystemTestCase):
     api: ClassVar[Api]
     ledgers: ClassVar[dict[str, CallLedger]]
+    found_queued: ClassVar[tuple[str, int]]
 
     @classmethod
     def setUpClass(cls) -> None:
@@ -98,8 +102,19 @@ class CallsThatWePlace(SystemTestCase):
         }
         dials = {number: carriers[number].dial(CALLEES[number].script, ended.put_nowait) for number in CALLEES}
 
+        def dial_once_it_is_known(resource: CallResource, fields: dict[str, str]) -> None:
+            """The carrier has the call in its queue, where nothing is told of it, until our row has its CallSid."""
+            row = OutboundCall.objects.filter(to_number=QUEUED_AT, call_sid=resource.sid)
+            wait_until(row.exists, 40, "the queued call is found in the carrier's list")
+            cls.found_queued = (row.get().state, len([line for line in cls.api.requests if _LIST in line]))
+            connection.close()
+            dials[QUEUED_AT](resource, fields)
+
         def dial(resource: CallResource, fields: dict[str, str]) -> None:
-            dials[resource.to_number](resource, fields)
+            if resource.to_number == QUEUED_AT:
+                threading.Thread(target=dial_once_it_is_known, args=[resource, fields], daemon=True).start()
+            else:
+                dials[resource.to_number](resource, fields)
 
         cls.api.dial = dial
         try:
@@ -108,7 +123,7 @@ class CallsThatWePlace(SystemTestCase):
             for number in (BEEP_AT, SILENT_MACHINE_AT, FAX_AT, BUSY_AT, NO_ANSWER_AT, FAILED_AT, ANNOYED_AT):
                 message = MESSAGE if number in {BEEP_AT, FAX_AT} else ""
                 await asyncio.to_thread(cls._place, number, message)
-            async with asyncio.timeout(90):
+            async with asyncio.timeout(150):
                 while len(cls.ledgers) < 8:
                     ledger = await ended.get()
                     cls.ledgers[ledger.to_number] = ledger
@@ -129,6 +144,9 @@ class CallsThatWePlace(SystemTestCase):
         cls.api.fail_after_create = [0]
         await asyncio.to_thread(cls._place, HANGING_AT)
         cls.ledgers[HANGING_AT] = await ended.get()
+        cls.api.fail_after_create, cls.api.list_lag = [-1], 1
+        await asyncio.to_thread(cls._place, QUEUED_AT)
+        cls.ledgers[QUEUED_AT] = await ended.get()
 
     @classmethod
     def _settings(cls, callee: Callee) -> Any:
@@ -226,12 +244,15 @@ class CallsThatWePlace(SystemTestCase):
         self.assertEqual(self.ended(LIMITED_AT).submissions, 2)
 
     def test_a_call_whose_answer_was_lost_is_found_and_not_placed_again(self) -> None:
-        for number in (BROKEN_AT, HANGING_AT):
+        for number in (BROKEN_AT, HANGING_AT, QUEUED_AT):
             with self.subTest(number):
                 call = self.ended(number)
                 self.assertEqual((call.state, call.submissions), (OutboundState.COMPLETED, 1))
                 self.assertEqual(call.call_sid, self.ledgers[number].call_sid)
                 self.assertEqual(self.log(number).ended_reason, "caller_hung_up")
+
+    def test_a_call_that_the_carrier_says_nothing_of_is_found_in_its_list(self) -> None:
+        self.assertEqual(self.found_queued, (OutboundState.QUEUED, 2))  # the first list did not show it yet
 
     def test_who_asks_not_to_be_called_again_is_not(self) -> None:
         row = self.log(ANNOYED_AT)

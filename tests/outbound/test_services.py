@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
@@ -147,7 +148,7 @@ class DiallerTest(OutboundCase):
             return outcome or Placed(f"CA{CallLog.objects.count() + 1000:032x}")
 
         with mock.patch.object(twilio_dialling, "place", place):
-            dialler.run(now)
+            dialler.run(lambda: now)
         return asked
 
     def test_one_at_a_time_and_one_a_second(self) -> None:
@@ -156,6 +157,18 @@ class DiallerTest(OutboundCase):
         self.assertEqual(len(self.run_dialler()), 1)
         self.assertEqual(self.run_dialler(now=NOW + timedelta(seconds=0.9)), [])
         self.assertEqual(len(self.run_dialler(now=NOW + timedelta(seconds=1))), 1)
+
+    def test_the_pace_counts_from_the_carriers_answer(self) -> None:
+        for number in range(2):
+            self.place(f"+1212555{2000 + number}", key=str(number))
+        # alone at work; begun; answered
+        moments = iter(NOW + timedelta(seconds=seconds) for seconds in (0, 0.2, 0.3, 4))
+        with mock.patch.object(twilio_dialling, "place", lambda **_: Placed("CA" + "7" * 32)):
+            dialler.run(lambda: next(moments))
+        row = OutboundCall.objects.get(call_sid="CA" + "7" * 32)
+        self.assertEqual([row.submitted_at, row.answered_at], [NOW + timedelta(seconds=s) for s in (0.3, 4)])
+        self.assertEqual(self.run_dialler(now=NOW + timedelta(seconds=4.9)), [])
+        self.assertEqual(len(self.run_dialler(now=NOW + timedelta(seconds=5))), 1)
 
     def test_the_caps_of_an_hour_hold_while_dialling(self) -> None:
         DialPolicy.objects.create(business=self.world.business, max_per_hour=2)
@@ -220,13 +233,13 @@ class DiallerTest(OutboundCase):
             return OutcomeUnknown("timeout")
 
         with mock.patch.object(twilio_dialling, "place", place):
-            dialler.run(NOW)
+            dialler.run(lambda: NOW)
         self.assertEqual((self.fresh(call).state, self.fresh(call).reason), ("ringing", ""))
 
     def test_without_a_carrier_nothing_waits_for_ever(self) -> None:
         call = self.place()
         with override_settings(TWILIO_API_URL="", TWILIO_IS_SIMULATED=True):
-            dialler.run(NOW)
+            dialler.run(lambda: NOW)
         self.assertEqual(self.fresh(call).reason, "no_carrier")
 
 
@@ -261,6 +274,22 @@ class ReconcilingTest(OutboundCase):
         self.reconcile(after=timedelta(seconds=130))
         self.assertEqual((self.fresh(self.call).state, self.fresh(self.call).reason), ("refused", "not_placed"))
 
+    def test_what_was_found_out_too_late_does_not_touch_a_call_that_is_handed_over_again(self) -> None:
+        late = self.fresh(self.call)  # as another process has read it, which is still waiting for the carrier's list
+        self.reconcile(after=timedelta(seconds=120))
+        again = self.fresh(self.call)
+        services.begin_submission(again, NOW)
+        services.wait_until(late, NOW, "not_placed", NOW)
+        services.refuse(late, "not_placed", NOW)
+        services.outcome_unknown(late, "worker_lost", NOW)
+        self.assertEqual((self.fresh(again).state, self.fresh(again).reason), ("submitting", ""))
+        self.assertFalse(services.begin_submission(late, NOW))
+
+    def test_only_one_process_asks_for_the_carriers_list(self) -> None:
+        with mock.patch.object(dialler, "only_one", lambda *_: contextlib.nullcontext(False)):
+            self.assertEqual(self.reconcile("CA" + "7" * 32), 0)
+        self.assertEqual(self.fresh(self.call).state, "unknown")
+
     def test_while_the_carrier_cannot_be_asked_nothing_is_placed_again(self) -> None:
         with mock.patch.object(twilio_dialling, "calls_to", side_effect=CarrierUnreachable("away")):
             self.assertEqual(dialler.reconcile(NOW + timedelta(hours=1)), 1)
@@ -279,7 +308,7 @@ class ReconcilingTest(OutboundCase):
             services.outcome_unknown(call, "timeout", NOW)
         self.place("+12125550177", key="z")
         with mock.patch.object(twilio_dialling, "place", side_effect=AssertionError):
-            dialler.run(NOW + timedelta(seconds=30))
+            dialler.run(lambda: NOW + timedelta(seconds=30))
 
     def test_an_end_whose_callback_was_lost_is_learnt_from_the_log(self) -> None:
         self.reconcile("CA" + "7" * 32)

@@ -8,6 +8,7 @@ import json
 import time
 import wave
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
@@ -150,6 +151,42 @@ class RestTests(SimpleTestCase):
         ended = client(self.port).calls(made[0].sid).update(status="canceled")
         self.assertEqual(ended.status, "canceled")
         self.assertIsNotNone(ended.end_time)
+
+    def test_lists_are_filtered_by_numbers_and_by_the_day_and_stay_so_page_by_page(self) -> None:
+        calls, days = client(self.port).calls, [datetime(2026, 11, day, 12, tzinfo=UTC) for day in (23, 24, 25)]
+        made = [self.account.add_call("outbound-api", FROM, TO, parent_sid="CA" + "7" * 32) for _ in days]
+        for call, day in zip(made, days, strict=True):
+            call.started = call.ended = day
+        queued = self.account.add_call("outbound-api", FROM, TO)  # which has no times yet
+        late, evening = datetime(2026, 11, 24, 23, tzinfo=UTC), datetime(2026, 11, 24, 1, tzinfo=UTC)
+        filters: tuple[tuple[dict[str, Any], list[CallResource]], ...] = (
+            ({"to": TO, "from_": FROM}, [*made, queued]),
+            ({"to": FROM}, []),
+            ({"start_time_after": late}, made[1:]),  # the time of day counts for nothing
+            ({"start_time_before": evening}, made[:2]),
+            ({"start_time": evening}, made[1:2]),
+            ({"end_time_after": late}, made[1:]),
+            ({"parent_call_sid": "CA" + "7" * 32}, made),
+            ({"status": "completed"}, []),
+        )
+        for given, expected in filters:
+            with self.subTest(given):
+                found = [call.sid for call in calls.list(page_size=1, **given)]
+                self.assertEqual(found, [call.sid for call in reversed(expected)])
+        self.assertEqual(self.api.complaints, [])
+
+    def test_what_no_list_is_documented_to_take(self) -> None:
+        for query in ("StartTime%3E=yesterday", "EndTime=24.11.2026"):
+            self.assertEqual(self.error("GET", f"{BASE}/Calls.json?{query}"), (400, 20001))
+        ask(self.port, "GET", f"{BASE}/Calls.json?StartedAfter=2026-11-24")
+        ask(self.port, "GET", f"{BASE}/Calls.json?PageSize=1001")
+        self.assertEqual(self.api.complaints, ["unknown parameter StartedAfter", "PageSize is not from 1 to 1000"])
+
+    def test_a_new_call_may_be_missing_from_the_first_lists(self) -> None:
+        self.api.list_lag = 2
+        made = self.account.add_call("outbound-api", FROM, TO)
+        lists = [client(self.port).calls.list(to=TO) for _ in range(3)]
+        self.assertEqual([[call.sid for call in found] for found in lists], [[], [], [made.sid]])
 
     def test_the_twilio_package_understands_the_errors(self) -> None:
         with self.assertRaises(TwilioRestException) as caught:
@@ -412,6 +449,17 @@ class CreatingGoesWrongTests(SimpleTestCase):
         with self.assertRaises(TimeoutError):
             self.create()
         self.assertEqual(len(self.dialled), 1)
+
+    def test_the_connection_may_break_before_or_after_the_call_is_placed(self) -> None:
+        self.api.lost_on_the_way[TO] = 1
+        with self.assertRaises(http.client.RemoteDisconnected):
+            self.create()
+        self.assertEqual((self.dialled, self.account.calls), ([], {}))
+        self.api.fail_after_create = [-1]
+        with self.assertRaises(http.client.RemoteDisconnected):
+            self.create()
+        self.assertEqual(len(self.dialled), 1)
+        self.assertEqual(self.create()[0], 201)
 
     def test_an_answer_may_take_its_time(self) -> None:
         self.api.delay_next = [0.3]
