@@ -96,9 +96,10 @@ def call_config(
     stream_number: int = 0,
     past: Sequence[PastTurn] = (),
     came_back: bool = False,
+    digits_lost: bool = False,
 ) -> CallConfig:
     """`past`: what was said in the call before this stream; then the agent does not greet, but resumes, or says that
-    nobody could be reached (`came_back`)."""
+    nobody could be reached (`came_back`). `digits_lost`: it was lost while secret digits were typed."""
     clips = {key: Clip(clip.text, clip.audio) for key, clip in agent.clips.items()}
     if not agent.can_forward and "apology_goodbye" in clips:
         clips["apology"] = clips["apology_goodbye"]
@@ -119,6 +120,7 @@ def call_config(
         ahead_seconds=settings.AUDIO_AHEAD_SECONDS,
         first_turn_index=streams.first_index(stream_number),
         past=past_items(past),
+        digits_lost=digits_lost,
         tools=tools.specs(agent),
         traits=model.traits(agent),
         max_call_seconds=float(agent.max_call_seconds),
@@ -169,6 +171,7 @@ class CallBridge:
         self._timer_at = 0.0
         self._tool_tasks: set[asyncio.Task[None]] = set()
         self._secure_line = SecureLine(record.call_sid, self.feed)
+        self._digits_lost = config.digits_lost
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -193,6 +196,8 @@ class CallBridge:
         self._stream_sid = stream_sid
         self._caller = caller
         self._record.start(caller, stream_sid, self._loop.time())
+        if self._digits_lost:
+            self._secure_line.taken_over()
         self.feed(StreamStarted(stream_sid))
 
     def feed(self, event: Event) -> None:

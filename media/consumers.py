@@ -14,6 +14,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 
 from businesses.snapshots import AgentSnapshot
+from calls import secret_entry
 from calls.admission import get_admission
 from calls.carriers import twilio as carrier
 from calls.doors import NotAdmitted, admit, recall, tell_ending
@@ -87,7 +88,7 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
         await turns.mine()
         try:
             agent = await self._authorise()
-            past = await recall(self.ticket) if self.ticket.stream_number else []
+            past, digits_lost = await self._before(agent) if self.ticket.stream_number else ([], False)
             await turns.mine()
             if not live.calls.accepting:  # since then: the server may leave without having seen this call
                 raise StreamRefused("server_stopping")
@@ -96,7 +97,7 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
             await self.close()
             return False
         self.is_open = True
-        self.bridge = self._make_bridge(agent, past)
+        self.bridge = self._make_bridge(agent, past, digits_lost=digits_lost)
         self.bridge.begin()
         await self.accept()
         extensions: dict[str, Any] = self.scope.get("extensions") or {}
@@ -104,6 +105,13 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
             self.write = direct["write"]
             direct["read"](self._take)
         return True
+
+    async def _before(self, agent: AgentSnapshot) -> tuple[list[PastTurn], bool]:
+        """What is known of the call's streams before this one: what was said, and whether secret digits were typed."""
+        past = asyncio.create_task(recall(self.ticket))
+        collects = any(spec.collects_digits for spec in tools.specs(agent).values())
+        digits_lost = collects and await secret_entry.was_lost(self.ticket.call_sid)
+        return await past, digits_lost
 
     async def _authorise(self) -> AgentSnapshot:
         """Return whom the call is answered by. Raise StreamRefused."""
@@ -124,7 +132,7 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
             raise StreamRefused(refusal.reason) from refusal
         return tools.for_outbound(agent) if self.ticket.is_outbound else agent
 
-    def _make_bridge(self, agent: AgentSnapshot, past: list[PastTurn]) -> CallBridge:
+    def _make_bridge(self, agent: AgentSnapshot, past: list[PastTurn], *, digits_lost: bool) -> CallBridge:
         model = get_model()
         record = CallRecord(
             recorder=get_recorder(),
@@ -136,7 +144,12 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
             model=agent.model or settings.OPENAI_REALTIME_MODEL,
         )
         config = call_config(
-            agent, model, stream_number=self.ticket.stream_number, past=past, came_back=self.ticket.came_back
+            agent,
+            model,
+            stream_number=self.ticket.stream_number,
+            past=past,
+            came_back=self.ticket.came_back,
+            digits_lost=digits_lost,
         )
         return CallBridge(agent=agent, config=config, model=model, carrier=self, record=record)
 

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from calls import recording_pause
+from calls import recording_pause, secret_entry
 from calls.carriers.twilio_recording import Paused
 from media.engine.commands import GiveDigits
 from media.engine.events import DigitsWanted
@@ -39,6 +39,7 @@ class SecureLine:
         if self._busy:
             raise LineBusy
         self._busy, outcome = True, Paused.UNKNOWN  # also when this is cancelled before there is an answer
+        secret_entry.begun(self._call_sid)
         try:
             outcome = await recording_pause.pause(self._call_sid)
             if outcome is Paused.UNKNOWN:
@@ -46,8 +47,14 @@ class SecureLine:
             yield
         finally:
             self._busy = False
+            if not self._over:  # else it did not end, and the stream that takes its place has to know
+                secret_entry.ended(self._call_sid)
             if outcome is not Paused.NOT_RECORDED:
                 recording_pause.resume(self._call_sid)
+
+    def taken_over(self) -> None:
+        """The stream before was lost while digits were typed, perhaps with its process, which resumed nothing then."""
+        recording_pause.resume(self._call_sid)
 
     async def typed(self, tool_call_id: str, ask: str) -> GiveDigits:
         """Have the caller asked, and wait for what they type; no handle if it is nothing, or the call is over."""

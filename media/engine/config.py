@@ -75,4 +75,5 @@ class CallConfig:
     goodbye_slack_seconds: float = 2.0  # a goodbye whose last mark never comes back is over this long after its audio
     first_turn_index: int = 0  # turns are numbered from here on (calls.streams)
     past: tuple[PastItem, ...] = ()
+    digits_lost: bool = False  # the stream before was lost while the caller typed what nobody may have
     media_timeout_seconds: float = 30.0  # no frame from the carrier for this long: the stream is lost

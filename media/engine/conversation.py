@@ -43,6 +43,12 @@ RecordEvent = (
 )
 
 
+DIGITS_LOST = (
+    "[The connection was lost while the caller typed secret digits. None of them arrived, and what the caller types "
+    "now does not count. Say so, and ask for them anew with the tool if they are still needed.]"
+)
+
+
 class Conversation:
     def __init__(self, config: CallConfig, deadlines: Deadlines, counters: Counter[str]) -> None:
         self.playback = Playback(config.goodbye_slack_seconds, config.ahead_seconds)
@@ -59,7 +65,9 @@ class Conversation:
         self.floor = Floor(config, deadlines, counters, self.playback, self.responses, self._transcript)
         self._past = frozenset(item.item_id for item in config.past)
         self._keypad = Keypad()
-        self.secure = SecureInput(config.first_turn_index)
+        self.secure = SecureInput(config.first_turn_index, lost=config.digits_lost)
+        if config.digits_lost:
+            self._tools.notes.append(DIGITS_LOST)
         self._waits_for_caller = config.caller_speaks_first and not config.past
         self._silence = silence_ladder(
             config.silence_seconds, greet_after=config.caller_first_seconds if self._waits_for_caller else None

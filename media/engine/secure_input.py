@@ -17,11 +17,14 @@ LONGEST = 32
 
 
 class SecureInput:
-    """`first`: what handles are numbered from, so that no other stream of the call has the same ones."""
+    """`first`: what handles are numbered from, so that no other stream of the call has the same ones. `lost`: the
+    stream before was lost while digits were typed. The rest of them may be typed now, so that no key counts until they
+    are asked for anew."""
 
-    def __init__(self, first: int = 0) -> None:
+    def __init__(self, first: int = 0, *, lost: bool = False) -> None:
         self.secrets: dict[str, str] = {}
         self._first = first
+        self._lost = lost
         self._tool_call_id = ""  # of the tool that wants digits
         self._asks = False  # the recording is paused, and the caller is asked or types
         self._digits = ""
@@ -41,7 +44,7 @@ class SecureInput:
 
     def takes(self, now: float) -> bool:
         """Does a key that is pressed now belong to secret digits, counted or not?"""
-        return self.active or now < self._late_until
+        return self.active or self._lost or now < self._late_until
 
     def begin(self, tool_call_id: str) -> None:
         if not self.active:
@@ -51,7 +54,7 @@ class SecureInput:
         """The recording is paused. Nothing, if digits are wanted; else the tool has waited in vain."""
         if tool_call_id != self._tool_call_id or self._asks:
             return [GiveDigits(tool_call_id)]
-        self._asks, self._complete = True, False
+        self._asks, self._complete, self._lost = True, False, False
         self._digits, self._until = "", now + FIRST_KEY_SECONDS
         return []
 

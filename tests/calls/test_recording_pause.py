@@ -68,6 +68,34 @@ class PauseTest(Rest):
         self.assertGreater(ticks, 3)
         self.assertEqual([record.getMessage() for record in logs.records], ["recording not paused"])
 
+    async def test_who_pauses_waits_for_what_is_still_being_resumed(self) -> None:
+        sid = self.recorded()
+        await recording_pause.pause(self.call.sid)
+        self.api.fail_next = [500]
+        with mock.patch.object(twilio_recording, "RESUME_WAIT_SECONDS", 0.3):
+            recording_pause.resume(self.call.sid)
+            self.assertIs(await recording_pause.pause(self.call.sid), Paused.PAUSED)
+            await asyncio.sleep(0.5)  # a second try to resume would come now
+        self.assertEqual(self.status(sid), "paused")
+        self.assertEqual(len(self.account.recordings[sid].pauses), 2)
+        self.assertEqual(recording_pause._resuming, {})
+
+    async def test_but_no_longer_than_the_caller_can_wait(self) -> None:
+        self.recorded()
+        self.api.delay_next = [0.6]
+        recording_pause.resume(self.call.sid)
+        with (
+            mock.patch.object(recording_pause, "PAUSE_DEADLINE_SECONDS", 0.1),
+            self.assertLogs("calls.recording_pause", "ERROR"),
+        ):
+            self.assertIs(await recording_pause.pause(self.call.sid), Paused.UNKNOWN)
+
+    def test_without_an_api_there_is_nothing_to_resume(self) -> None:
+        with self.settings(TWILIO_API_URL="", TWILIO_IS_SIMULATED=True):
+            before = len(self.api.requests)
+            self.assertTrue(twilio_recording.resume(self.call.sid))
+        self.assertEqual(len(self.api.requests), before)
+
     async def test_resuming_is_not_waited_for(self) -> None:
         sid = self.recorded()
         self.assertIs(await recording_pause.pause(self.call.sid), Paused.PAUSED)

@@ -6,7 +6,8 @@ from django.test import SimpleTestCase
 
 from media.engine import commands, events
 from media.engine.caller_audio import SILENT_FRAME
-from media.engine.config import ToolSpec
+from media.engine.config import PastItem, ToolSpec
+from media.engine.conversation import DIGITS_LOST
 from tests.engine.driver import CONFIG, CallDriver, audio, talking
 
 ASK = "Please type the number of your card, and the hash key."
@@ -82,6 +83,50 @@ class WhatTheModelHears(SimpleTestCase):
         typed(driver, "12#")
         driver.send(finished())
         self.assertEqual(len(driver.all(commands.Respond)), before + 1)
+
+
+class AfterALostStream(SimpleTestCase):
+    """The stream before was lost while the caller typed."""
+
+    def resumed(self) -> CallDriver:
+        past = (PastItem("past_1_u", "user", "I want to pay."),)
+        driver = CallDriver(greeting="Sorry.", tools=TOOLS, first_turn_index=10_000, past=past, digits_lost=True)
+        driver.model_is_ready()
+        driver.stream_starts()
+        driver.agent_says("Sorry.", 500)
+        return driver
+
+    def test_the_rest_of_them_counts_for_nothing_however_late(self) -> None:
+        driver = self.resumed()
+        typed(driver, "4111")
+        driver.advance(60)
+        typed(driver, "1111#")
+        driver.advance(5)
+        self.assertEqual(driver.all(commands.SendUserText) + driver.all(commands.GiveDigits), [])
+        self.assertNotIn("1111", told(driver))
+
+    def test_the_model_is_told_and_so_is_a_session_that_takes_over(self) -> None:
+        driver = self.resumed()
+        self.assertEqual(driver.all(commands.SendNote), [commands.SendNote(DIGITS_LOST)])
+        driver.model_is_lost()
+        driver.model_is_ready()
+        self.assertEqual(driver.all(commands.SendNote), [commands.SendNote(DIGITS_LOST)] * 2)
+
+    def test_once_they_are_asked_for_anew_keys_are_what_they_always_are(self) -> None:
+        driver = self.resumed()
+        typed(driver, "4111")
+        driver.agent_begins()
+        driver.agent_calls("collect_digits", "c1")
+        driver.response_ends()
+        typed(driver, "1")  # not asked yet
+        driver.send(events.DigitsWanted("c1", ASK))
+        self.assertEqual(typed(driver, "12#"), [commands.GiveDigits("c1", "secret-10001", 2)])
+        driver.send(finished())
+        driver.agent_says("Thank you.", 500)
+        driver.advance(6)
+        typed(driver, "7")
+        driver.advance(2)
+        self.assertEqual(driver.all(commands.SendUserText), [commands.SendUserText("[The caller pressed: 7]")])
 
 
 class Typing(SimpleTestCase):

@@ -80,6 +80,17 @@ class TheLine(SimpleTestCase):
         await asyncio.gather(task, return_exceptions=True)
         self.assertEqual(self.recording.did, ["pause", "resume"])
 
+    async def test_whoever_takes_the_call_over_knows_of_an_entry_that_did_not_end(self) -> None:
+        line, told = self.line(), []
+        self.enterContext(mock.patch("calls.secret_entry.begun", lambda call_sid: told.append("begun")))
+        self.enterContext(mock.patch("calls.secret_entry.ended", lambda call_sid: told.append("ended")))
+        async with line.unrecorded():
+            self.assertEqual(told, ["begun"])
+        self.assertEqual(told, ["begun", "ended"])
+        async with line.unrecorded():
+            line.close()  # the stream is over
+        self.assertEqual(told, ["begun", "ended", "begun"])
+
     async def test_one_at_a_time(self) -> None:
         line = self.line()
         async with line.unrecorded():
