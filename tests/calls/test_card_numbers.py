@@ -32,6 +32,14 @@ CARDS = (
 )
 
 
+WORDS = {
+    "en": ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"],
+    "de": ["null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun"],
+    "es": ["cero", "uno", "dos", "tres", "cuatro", "cinco", "seis", "siete", "ocho", "nueve"],
+    "fr": ["zéro", "un", "deux", "trois", "quatre", "cinq", "six", "sept", "huit", "neuf"],
+}
+
+
 def grouped(number: str, between: str, by: int) -> str:
     return between.join(number[at : at + by] for at in range(0, len(number), by))
 
@@ -65,6 +73,46 @@ class CardNumbersTest(SimpleTestCase):
         ):
             with self.subTest(around=around):
                 self.assertEqual(masked(around.format(number, number)), around.format(hidden, hidden))
+
+    def test_digits_may_be_said_as_words_or_partly(self) -> None:
+        for language, words in WORDS.items():
+            for number in CARDS:
+                spoken = [words[int(digit)] for digit in number]
+                for between in (" ", ", ", "-"):
+                    with self.subTest(language=language, number=number, between=between):
+                        text = f"Well: {between.join(spoken)}."
+                        kept = between.join(spoken[-4:])
+                        hidden = between.join(MASK * len(word) for word in spoken[:-4])
+                        self.assertEqual(masked(text), f"Well: {hidden}{between}{kept}.")
+                        self.assertEqual(masked(masked(text)), masked(text))
+        for text, left in (
+            ("4111 1111 one one one one 1111", "•••• •••• ••• ••• ••• ••• 1111"),
+            ("Four ONE one One 1111 1111 1111", "•••• ••• ••• ••• •••• •••• 1111"),
+            ("double four oh oh oh oh five six six five five six six five five six",) * 2,  # its check digit is wrong
+            (
+                "four double one one, triple one one, one one one one, one one one one",
+                "•••• •••••••••• •••, •••••••••• •••, ••• ••• ••• •••, one one one one",
+            ),
+            ("four " + "triple one " * 5, "•••• " + "•••••••••• " * 3 + "•••••••••• triple one "),
+        ):
+            with self.subTest(text):
+                self.assertEqual(masked(text), left)
+
+    def test_other_numbers_in_words_stay(self) -> None:
+        for text in (
+            "four one one one one one one one one one one one one one one two",  # the check digit is wrong
+            "zero three zero nine zero one eight two zero",
+            "one two three four five six seven eight nine ten eleven twelve",
+            "It is one or two, three at most; four one one is the number for information.",
+            "phone one one one one one one one one one one one one one one one",
+            "foureight one one one one one one one one one one one one one one",
+            "null, null, null, null, null, null, null, null, null, null, null, null, null, null",
+            "uno dos tres, un deux trois, eins zwei drei",
+            "four one one one four eleven one one one one one one one one one one one",
+            "plus four nine one seven zero one two three four five six seven",
+        ):
+            with self.subTest(text=text):
+                self.assertEqual(masked(text), text)
 
     def test_a_number_in_json_is_one_too(self) -> None:
         self.assertEqual(masked('{"pan": 4111111111111111}'), '{"pan": ••••••••••••1111}')
@@ -130,7 +178,8 @@ class CardNumbersTest(SimpleTestCase):
         self.assertEqual(masked_beginning("Another 4111111111111111", whole), "Another ••••••••••••1111")
 
     def test_it_takes_as_long_as_the_text_is(self) -> None:
-        for unit in ("4 ", "4111 1111 1111 1111 ", "41-", "4" + " " * 30, "4,  "):
+        said = ("four ", "four 1 ", "double four ", "four" + " one" * 15 + " ", "o-o ", "one" + " " * 30, "fou oneo ")
+        for unit in ("4 ", "4111 1111 1111 1111 ", "41-", "4" + " " * 30, "4,  ", *said):
             with self.subTest(unit=unit):
                 short, long = (self.seconds((unit * size)[:size]) for size in (8_000, 64_000))
                 self.assertLess(long, 24 * short)  # of a square it would be 64 times as much

@@ -55,7 +55,8 @@ class KilledWhileTyping(RecordingSystem):
     def setUpClass(cls) -> None:
         dialogue = Path(cls.enterClassContext(tempfile.TemporaryDirectory())) / "dialogue.json"
         anew = {"call": [{"name": "pay", "arguments": {"card": "secret-10001", "amount": 90}}]}
-        dialogue.write_text(json.dumps({**DIALOGUE, "after_call": {**DIALOGUE["after_call"], "collect_digits": anew}}))
+        after = {"collect_digits": anew, "pay": {"say": ["noted"]}}
+        dialogue.write_text(json.dumps({**DIALOGUE, "after_call": after}))
         cls.model_options = ("--dialogue", str(dialogue))
         cls.service = Service()
         cls.addClassCleanup(cls.service.close)
