@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from django.apps import apps
+from django.contrib.auth import get_user_model
 from django.core.management.color import no_style
 from django.db import connection
 from django.test import SimpleTestCase
@@ -35,6 +36,7 @@ def empty_database() -> None:
     ]
     tables = [model._meta.db_table for app in ours for model in app.get_models(include_auto_created=True)]
     connection.ops.execute_sql_flush(connection.ops.sql_flush(no_style(), tables, allow_cascade=True))
+    get_user_model().objects.all().delete()  # the same names come again in other classes
 
 
 class SystemTestCase(SimpleTestCase):
