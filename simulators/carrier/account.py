@@ -47,6 +47,15 @@ class RecordingResource:
     pauses: list[Pause] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class Queue:
+    """Calls that wait. `members` belong to the event loop of the calls."""
+
+    sid: str
+    name: str
+    members: list[Any] = field(default_factory=list)  # simulators.carrier.queues.Member
+
+
 class Account:
     """The store. Take `lock` for anything longer than one look."""
 
@@ -55,6 +64,7 @@ class Account:
         self.lock = threading.RLock()
         self.calls: dict[str, CallResource] = {}
         self.recordings: dict[str, RecordingResource] = {}
+        self.queues: dict[str, Queue] = {}  # by name
 
     def add_call(
         self, direction: str, from_number: str, to_number: str, sid: str = "", parent_sid: str | None = None
@@ -69,6 +79,15 @@ class Account:
         with self.lock:
             self.recordings[recording.sid] = recording
         return recording
+
+    def queue(self, name: str) -> Queue:
+        """The queue of that name, made if there is none."""
+        with self.lock:
+            return self.queues.setdefault(name, Queue(new_sid("QU"), name))
+
+    def known_queue(self, name: str) -> Queue | None:
+        with self.lock:
+            return self.queues.get(name)
 
     def recordings_of(self, call_sid: str) -> list[RecordingResource]:
         with self.lock:

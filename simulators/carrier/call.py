@@ -14,6 +14,7 @@ from simulators.carrier.callbacks import STATUS_OF_EVENT, StatusCallbacks
 from simulators.carrier.caller import Line, Person, ScriptFailed
 from simulators.carrier.dial import Leg
 from simulators.carrier.ledger import CallLedger, Complaint, EndedBy
+from simulators.carrier.queues import Member, queue_params
 from simulators.carrier.recordings import CallRecordings
 from simulators.carrier.script import Script
 from simulators.carrier.settings import Settings
@@ -63,8 +64,10 @@ class Call:
         self.environment = Environment(settings.faults, self.rng, self.tell, settings.close_code)
         self.started = time.monotonic()
         self.answered = 0.0
-        self.action = ""  # of the `<Connect>` or `<Dial>` the call is in
+        self.action = ""  # of the `<Connect>`, `<Dial>` or `<Enqueue>` the call is in
         self.dialling: Leg | None = None
+        self.queued: Member | None = None
+        self.played: dict[str, float] = {}  # the length of each file
         self.streaming: tuple[Document, Verb, MediaStream] | None = None
         self.streams: list[MediaStream] = []
         self.status_callbacks = StatusCallbacks(self)
@@ -87,8 +90,9 @@ class Call:
         self._move("initiated")
         self._move("ringing")
         if self.outbound:
-            if self.settings.callee != "answers":
-                await self._finish(Over("line", f"callee: {self.settings.callee}", self.settings.callee))
+            given_up = await self._ring()
+            if given_up is not None:
+                await self._finish(given_up)
                 return self.ledger
             self._move("answered")
             self.status_callbacks.machine_detection()
@@ -112,6 +116,18 @@ class Call:
         self._judge(person, over)
         await self._finish(over)
         return self.ledger
+
+    async def _ring(self) -> Over | None:
+        """None once somebody answers; else why nobody did. Unverified: a call that the API ends while it rings is
+        canceled."""
+        settings = self.settings
+        with suppress(TimeoutError):
+            async with asyncio.timeout(settings.rings * settings.time_scale):
+                while True:
+                    order = await self.commands.get()
+                    if isinstance(order, Over):
+                        return Over(order.by, order.detail, "canceled")
+        return None if settings.callee == "answers" else Over("line", f"callee: {settings.callee}", settings.callee)
 
     @property
     def outbound(self) -> bool:
@@ -242,6 +258,7 @@ class Call:
                 await self._leave_stream(order)
                 return order
             await self._leave_stream(Over("api", "redirected"))
+            self.action, self.queued = "", None
             document = order.document
 
     async def _leave_stream(self, over: Over) -> None:
@@ -293,6 +310,8 @@ class Call:
         if leg is not None:
             leg.give_up()
             kind, more = "dial", leg.params()
+        if self.queued is not None:
+            kind, more = "enqueue", dict(queue_params(self.queued))
         if self.action and over.by in {"caller", "line"} and self.settings.action_after_hangup:
             await self.request(kind, "POST", self.action, self.params("completed") | more)
         if not (over.by == "refused" and over.detail == "webhook"):

@@ -10,11 +10,13 @@ from simulators.carrier import twiml
 from simulators.carrier.account import Account, CallResource, RecordingResource
 from simulators.carrier.call import Call, NewDocument
 from simulators.carrier.ledger import CallLedger
-from simulators.carrier.script import Script
-from simulators.carrier.settings import Settings
+from simulators.carrier.script import Script, WaitForEnd
+from simulators.carrier.settings import Reply, Settings
 from simulators.carrier.twiml import Document
 from simulators.carrier.verbs import Over
 from simulators.carrier.web import WebClient
+
+COLLEAGUE = Script("colleague", (WaitForEnd(600_000),), "any")
 
 Dial = Callable[[CallResource, dict[str, str]], None]
 
@@ -72,13 +74,25 @@ class Carrier:
 
         Call it in the event loop that shall run them; `done` gets each ledger.
         """
+        return self._dial(script, done, self._outbound_settings)
+
+    def dial_colleagues(self, done: Callable[[CallLedger], None]) -> Dial:
+        """The same, answered by whoever is at the number (`Settings.colleagues`)."""
+        return self._dial(COLLEAGUE, done, self._colleague_settings)
+
+    def _dial(
+        self,
+        script: Script | str,
+        done: Callable[[CallLedger], None],
+        settings_for: Callable[[dict[str, str]], Settings],
+    ) -> Dial:
         loop = asyncio.get_running_loop()
 
         async def place(resource: CallResource, fields: dict[str, str]) -> None:
             first = None
             if "Url" not in fields:
                 first = twiml.parse(fields.get("Twiml", "").encode(), "text/xml", self.settings.public_url)
-            done(await self._run(resource, script, first, self._outbound_settings(fields)))
+            done(await self._run(resource, script, first, settings_for(fields)))
 
         def start(resource: CallResource, fields: dict[str, str]) -> None:
             loop.call_soon_threadsafe(lambda: self._keep(place(resource, fields)))
@@ -96,6 +110,20 @@ class Carrier:
             fallback_path=fields.get("FallbackUrl", ""),
             amd_callback=amd_callback if detection and fields.get("AsyncAmd") == "true" else "",
             answered_by=_verdict(self.settings.answered_by, detection),
+        )
+
+    def _colleague_settings(self, fields: dict[str, str]) -> Settings:
+        colleague = self.settings.colleagues.get(fields["To"], self.settings.colleague)
+        timeout = float(fields.get("Timeout", "60"))
+        answers = colleague.does == "answers" and colleague.rings < timeout
+        does = "no-answer" if colleague.does == "answers" and not answers else colleague.does
+        return dataclasses.replace(
+            self._outbound_settings(fields),
+            colleague=colleague,
+            callee=does,
+            rings=timeout if does == "no-answer" else colleague.rings,
+            replies=(Reply(colleague.keys),),
+            hangs_up=colleague.hangs_up,
         )
 
     async def _run(

@@ -27,6 +27,9 @@ async def answered(call: "Call", verb: Verb) -> dict[str, str] | None:
         await _sleep(
             call, WORD_SECONDS * len(child.text.split()) if child.name == "Say" else float(child.get("length", "1"))
         )
+    if call.settings.hangs_up:
+        call.hang_up("hangs up when asked for a key")
+        await asyncio.Event().wait()
     reply, hears = next(call.replies, Reply()), verb.get("input", "dtmf").split()
     if "dtmf" in hears and reply.keys:
         pressed = _pressed(call, verb, reply.keys)
@@ -51,6 +54,7 @@ def _pressed(call: "Call", verb: Verb, keys: str) -> str | None:
         if key in verb.get("finishOnKey", "#"):
             return pressed
         pressed += key
+        call.ledger.pressed += key
         if len(pressed) == int(verb.get("numDigits", "0")):
             return pressed
     return None

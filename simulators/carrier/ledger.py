@@ -201,6 +201,10 @@ class CallLedger:
     said: list[str] = field(default_factory=list)  # by the carrier's own voice
     recordings: list[str] = field(default_factory=list)
     legs: list[LegRecord] = field(default_factory=list)
+    waited: list[str] = field(default_factory=list)  # the verbs of the document that was followed in a queue
+    held_seconds: float = 0.0  # of files played there
+    pressed: str = ""  # at a <Gather>
+    joined_to: str = ""  # the call at the other end of a queue
     errors: list[Complaint] = field(default_factory=list)
     complaints: list[Complaint] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)  # where the call did not go as the caller's script expects
@@ -220,7 +224,7 @@ class CallLedger:
 
     def requests_of(self, kind: str) -> list[WebRequest]:
         """All of one kind: voice, action, redirect, status, stream-status, recording, dial, leg-status,
-        whisper, gather, fallback, api, amd."""
+        whisper, gather, fallback, api, amd, wait, enqueue, play."""
         return [request for request in self.requests if request.kind == kind]
 
     def complain(self, code: int, what: str, detail: str = "") -> None:

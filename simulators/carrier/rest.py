@@ -271,6 +271,17 @@ class Api:
             del self.account.recordings[recording_sid]
         return Reply(204, b"")
 
+    def delete_queue(self, fields: Fields, sid: str) -> Reply:
+        """Only an empty one (twilio.com/docs/voice/api/queue-resource)."""
+        with self.account.lock:
+            queue = next((queue for queue in self.account.queues.values() if queue.sid == sid), None)
+            if queue is None:
+                raise ApiError(404, 20404, f"The requested resource /Queues/{sid}.json was not found")
+            if queue.members:
+                raise ApiError(400, 22001, "Queue is not empty")
+            del self.account.queues[queue.name]
+        return Reply(204, b"")
+
     def media(self, fields: Fields, recording_sid: str) -> Reply:
         """The WAV; 404 until it is ready, 16113 if two channels are wanted of a mono recording."""
         self._known(fields, frozenset({"RequestedChannels"}))
@@ -347,6 +358,7 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Reply]], ...] = (
     ("GET", rf"{_CALL}{_RECORDING}\.json", Api.fetch_recording),
     ("GET", rf"{_RECORDING}\.json", Api.fetch_recording),
     ("DELETE", rf"{_RECORDING}\.json", Api.delete_recording),
+    ("DELETE", r"/Queues/(?P<sid>QU[0-9a-f]{32})\.json", Api.delete_queue),
     ("GET", rf"{_RECORDING}(\.wav)?", Api.media),
 )
 

@@ -28,8 +28,9 @@ def load_clip(name: str) -> Clip:
 
 @dataclass(frozen=True, slots=True)
 class Colleague:
-    """Somebody whom a `<Dial>` calls. `does`: answers, busy, no-answer or failed; `keys` are pressed when asked for,
-    unless the colleague `hangs_up` then. Times in seconds."""
+    """Somebody whom a `<Dial>` or the API calls. `does`: answers, busy, no-answer or failed; `keys` are pressed when
+    asked for, unless the colleague `hangs_up` then. Who was joined to a caller hangs up when they have talked. Times
+    in seconds."""
 
     does: str = "answers"
     rings: float = 1.0
@@ -83,6 +84,8 @@ class Settings:
     read_timeout: float = 15.0
     max_call_seconds: float = 600.0
     callee: str = "answers"  # of a call made through the API: answers, busy, no-answer, failed
+    rings: float = 0.0  # ... after so many seconds
+    hangs_up: bool = False  # ... when asked for a key
     amd_callback: str = ""  # of a call made through the API with asynchronous machine detection
     answered_by: str = "human"  # or unknown, fax, machine_end_beep, machine_end_silence, machine_end_other
     amd_ms: int = 1000  # how long the verdict takes: it may come before or after the stream starts

@@ -101,6 +101,8 @@ _VALUES: dict[tuple[str, str], frozenset[str]] = {
     ("Gather", "input"): frozenset({"dtmf", "speech", "dtmf speech", "speech dtmf"}),
     ("Gather", "actionOnEmptyResult"): frozenset({"true", "false"}),
     ("Gather", "profanityFilter"): frozenset({"true", "false"}),
+    ("Enqueue", "method"): frozenset({"GET", "POST"}),
+    ("Enqueue", "waitUrlMethod"): frozenset({"GET", "POST"}),
 }
 _RANGES: dict[tuple[str, str], range] = {  # of whole numbers
     ("Dial", "timeout"): range(5, 601),
@@ -115,6 +117,7 @@ MAX_PARAMETER = 500
 MAX_HINTS, MAX_HINT = 500, 100
 _LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 MAX_NUMBERS = 10
+MAX_QUEUE_NAME = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +232,10 @@ def _rules(element: ElementTree.Element, url: str) -> Iterator[Complaint]:
             yield from _gather_rules(element)
         case "Dial" if len(element) > MAX_NUMBERS:
             yield Complaint(13221, "Dial of more than ten numbers", str(len(element)))
+        case "Enqueue" | "Queue" if not 0 < len((element.text or "").strip()) <= MAX_QUEUE_NAME:
+            yield Complaint(12200, "the name of a queue has 1 to 64 characters", element.tag)
+        case "Dial" if len(element) > 1 and element.find("Queue") is not None:
+            yield Complaint(12200, "a Queue is dialled alone")
         case "Dial" if not len(element) and not (element.text or "").strip():
             yield Complaint(12200, "Dial of nobody")
 

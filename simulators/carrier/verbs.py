@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
-from simulators.carrier import record, twiml
+from simulators.carrier import queues, record, twiml
 from simulators.carrier.dial import Leg
 from simulators.carrier.gather import action_of, answered
 from simulators.carrier.handshake import StreamRefused, open_stream
 from simulators.carrier.ledger import EndedBy, StreamLedger
+from simulators.carrier.play import length_of
 from simulators.carrier.stream import MediaStream
 from simulators.carrier.twiml import Document, Verb
 
@@ -69,7 +70,15 @@ async def _verb(call: "Call", document: Document, verb: Verb) -> Document | Over
             return None
         case "Gather":
             return await _gather(call, document, verb)
-        case "Say" | "Pause" | "Play":
+        case "Enqueue":
+            return await _enqueue(call, document, verb)
+        case "Leave":
+            call.ledger.complain(0, "Leave is for calls in a queue")
+            return None
+        case "Play":
+            await _sleep(call, await length_of(call, document, verb), "Play")
+            return None
+        case "Say" | "Pause":
             if verb.name == "Say":
                 call.ledger.said.append(verb.text)
             await _sleep(call, _seconds(verb), f"{verb.name} {verb.text[:60]}".strip())
@@ -84,7 +93,7 @@ async def _verb(call: "Call", document: Document, verb: Verb) -> Document | Over
 def _seconds(verb: Verb) -> float:
     if verb.name == "Pause":
         return float(verb.get("length", "1"))
-    return WORD_SECONDS * len(verb.text.split()) if verb.name == "Say" else 1.0
+    return WORD_SECONDS * len(verb.text.split())
 
 
 async def _sleep(call: "Call", seconds: float, words: str) -> None:
@@ -235,12 +244,28 @@ async def _record(call: "Call", document: Document, verb: Verb) -> Document | Ov
 
 
 async def _dial(call: "Call", document: Document, verb: Verb) -> Document | Over | None:
-    """Somebody else is called, and joined to the caller if they answer."""
+    """Somebody else is called, and joined to the caller if they answer; or a call that waits is taken out of a queue."""
+    call.action = urljoin(document.url, verb.get("action")) if verb.get("action") else ""
+    if (noun := queues.queue_noun(verb)) is not None:
+        told = await queues.dial_queue(call, verb, noun)
+        call.action = ""
+        return await _after(call, "dial", document, verb, told)
     leg = Leg(call, document, verb)
     caller_id = verb.get("callerId")
     if caller_id and caller_id not in {call.ledger.from_number, call.ledger.to_number}:
         call.ledger.complain(13214, "callerId is no number of this account, nor the caller's")
-    call.action, call.dialling = urljoin(document.url, verb.get("action")) if verb.get("action") else "", leg
+    call.dialling = leg
     await leg.run()  # cancelled, it is ended by whoever ends the call
     call.action, call.dialling = "", None
     return await _after(call, "dial", document, verb, leg.params())
+
+
+async def _enqueue(call: "Call", document: Document, verb: Verb) -> Document | Over | None:
+    """The caller waits; the `action` is asked when the call has left the queue, or who were joined have parted."""
+    call.action = urljoin(document.url, verb.get("action")) if verb.get("action") else ""
+    why = await queues.enqueue(call, document, verb)
+    told = dict(queues.queue_params(call.queued))
+    call.action, call.queued = "", None
+    if why:
+        return Over("agent" if why == "Hangup" else "error", why)
+    return await _after(call, "enqueue", document, verb, told)
