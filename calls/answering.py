@@ -5,10 +5,12 @@ Looked up in threads with a deadline: a caller waits, and a database that hangs 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from django.core.cache import cache
 from django.db import Error as DatabaseUnwell
 from django.utils import timezone
 from redis.exceptions import RedisError
@@ -19,7 +21,7 @@ from calls import live_calls, transfers
 from calls.live_calls import AskedTransfer
 from calls.models import TERMINAL_STATUSES, CallLog, EndedReason
 from calls.threads import BoundedPool, PoolBusy
-from calls.transfers import Briefing, LegToDial
+from calls.transfers import Briefing, KnownLeg, LegToDial
 
 Result = TypeVar("Result")
 
@@ -103,6 +105,30 @@ def leg_to_dial(call_sid: str, numbers: list[str], asked: AskedTransfer | None, 
 def briefing(call_sid: str, business_id: int, key: str, seconds: float) -> Briefing:
     """What is told to a colleague before the caller is joined. Raise LookupFailed."""
     return _within(seconds, lambda: transfers.briefing(call_sid, business_id, key))
+
+
+def claim_leg(call_sid: str, leg: LegToDial, seconds: float) -> bool:
+    """Whether the carrier is to be asked for a call to the colleague: once. Raise LookupFailed."""
+    return _within(seconds, lambda: transfers.claim(call_sid, leg, timezone.now()))
+
+
+def known_leg(call_sid: str, business_id: int, key: str, seconds: float) -> KnownLeg:
+    """Raise LookupFailed."""
+    return _within(seconds, lambda: transfers.known_leg(call_sid, business_id, key))
+
+
+def shared(name: str, seconds: float) -> str:
+    """What a process has told the others under this name; empty when none has, or the cache is away."""
+    try:
+        return _cache_pool.run(lambda: str(cache.get(name, "")), seconds)
+    except (RedisError, OSError, PoolBusy):  # TimeoutError is an OSError
+        return ""
+
+
+def share(name: str, value: str, seconds: int) -> None:
+    """Tell the others, as soon as may be, and for so long. Nobody waits for it."""
+    with contextlib.suppress(PoolBusy):
+        _cache_pool.submit(lambda: cache.set(name, value, timeout=seconds))
 
 
 def business_of(call_sid: str, numbers: list[str], seconds: float) -> int | None:

@@ -3,8 +3,8 @@ states are calls.models.LegState's.
 
 Four sides tell of it: the agent that asked for it, the views that dial and brief, the carrier's callbacks of the leg,
 and the end of <Dial>. A leg that is over counts more than one that is not. Of two ends the one that says more counts:
-to the carrier a colleague who declined is a call that was answered and is over, and one whose caller gave up perhaps
-one that was not answered.
+to the carrier a colleague who declined is a call that was answered and is over, as one who talked to the caller is, and
+one whose caller gave up perhaps one that was not answered. Who was joined knows it best.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ RANKS = {
     "no-answer": 4,
     "busy": 5,
     "failed": 6,
-    "canceled": 7,
-    "completed": 8,
-    "refused": 9,
+    "refused": 7,
+    "canceled": 8,
+    "completed": 9,
 }
 UNREACHED = frozenset({"canceled", "no-answer", "busy", "failed", "refused"})
 
@@ -31,6 +31,7 @@ REASONS = {
     "not_put_through": "The call went on, or was over, before it was dialled",
     "no_key": "Answered, and did not take the call",
     "said_no": "Declined",
+    "not_placed": "The carrier did not take the call",
 }
 
 

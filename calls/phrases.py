@@ -22,6 +22,7 @@ _PHRASES = {
         "yes or 2 for no.",
         "briefing": "A caller is to be put through to you.",
         "take_it": "Press 1 to take the call, or any other key if you cannot.",
+        "caller_gone": "The caller is no longer on the line. Goodbye.",
     },
     "de": {
         "unavailable": "Es tut uns leid. Wir können Ihren Anruf gerade nicht annehmen. Bitte versuchen Sie es später.",
@@ -43,6 +44,7 @@ _PHRASES = {
         "nur ja oder nein, oder drücken Sie die 1 für ja oder die 2 für nein.",
         "briefing": "Ein Anrufer soll zu Ihnen verbunden werden.",
         "take_it": "Drücken Sie die 1, um das Gespräch anzunehmen, oder eine andere Taste, wenn es nicht geht.",
+        "caller_gone": "Der Anrufer ist nicht mehr in der Leitung. Auf Wiederhören.",
     },
     "es": {
         "unavailable": "Lo sentimos. No podemos atender su llamada en este momento. Inténtelo de nuevo más tarde.",
@@ -64,6 +66,7 @@ _PHRASES = {
         "para sí o 2 para no.",
         "briefing": "Le queremos pasar una llamada.",
         "take_it": "Pulse 1 para aceptarla, o cualquier otra tecla si no puede.",
+        "caller_gone": "La persona que llamaba ya no está en la línea. Adiós.",
     },
     "fr": {
         "unavailable": "Nous sommes désolés. Nous ne pouvons pas prendre votre appel. Veuillez réessayer plus tard.",
@@ -85,6 +88,7 @@ _PHRASES = {
         "appuyez sur 1 pour oui ou sur 2 pour non.",
         "briefing": "Nous souhaitons vous passer un appel.",
         "take_it": "Appuyez sur 1 pour le prendre, ou sur une autre touche si vous ne pouvez pas.",
+        "caller_gone": "La personne n'est plus en ligne. Au revoir.",
     },
 }
 

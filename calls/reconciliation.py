@@ -15,7 +15,7 @@ from itertools import islice
 from businesses.models import PhoneNumber
 from calls import services
 from calls.carriers.answers import CarrierCall
-from calls.models import TERMINAL_STATUSES, CallLog, EndedReason, EndSource
+from calls.models import TERMINAL_STATUSES, CallLeg, CallLog, EndedReason, EndSource
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,10 @@ def reconcile(carrier_calls: Iterable[CarrierCall], now: datetime) -> Comparison
     while some := list(islice(rest, _AT_ONCE)):
         known = set(
             CallLog.objects.filter(call_sid__in=[call.call_sid for call in some]).values_list("call_sid", flat=True)
+        )
+        # Colleagues whom we called for a caller are legs of that call, and no calls of their own.
+        known |= set(
+            CallLeg.objects.filter(leg_sid__in=[call.call_sid for call in some]).values_list("leg_sid", flat=True)
         )
         ours = {call.call_sid: _our_number(call) for call in some if call.call_sid not in known}
         numbers = PhoneNumber.objects.filter(number__in=set(ours.values())).values_list("number", "business_id")

@@ -252,7 +252,7 @@ class Recorder:
         duration_seconds: int | None = None,
     ) -> None:
         """Whoever tells of an answer, or an end, without a time means now."""
-        has_answered, has_ended = state in ("answered", "accepted"), RANKS[state] >= RANKS["canceled"]
+        has_answered, has_ended = state in ("answered", "accepted"), RANKS[state] >= RANKS["refused"]
         self._accept(
             "save_leg",
             call_sid=call_sid,

@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from businesses.snapshots import AgentSnapshot
-from calls import admission, answering, doors, live_calls, recorder, stream_tickets, streams, voicemail
+from calls import admission, answering, doors, holding, live_calls, recorder, stream_tickets, streams, voicemail
 from calls.answering import Aftermath, LookupFailed
 from calls.carriers import twilio
 from calls.models import CallStatus, EndedReason, LegKind, LegState
@@ -189,27 +189,36 @@ def put_through(request: HttpRequest, call_sid: str, aftermath: Aftermath) -> Ht
     if refusal:
         logger.warning("a caller is not put through", extra={"call_sid": call_sid, "reason": refusal})
         return back_to_the_agent(request, call_sid, aftermath)
+    about = {"business": leg.business_id, "leg": leg.key}
+    so_far = {"stream": stand.number, "returned": stand.returned}
+    if leg.kind == LegKind.WARM:
+        until = holding.begin(call_sid, leg, _our_line(request))
+        if until is None:
+            return back_to_the_agent(request, call_sid, aftermath)
+        queue = holding.name_of(call_sid, leg.key)
+        return twiml(twilio.hold(queue=queue, about=about, stand=so_far, until=until))
     return twiml(
         twilio.put_through(
             number=leg.number,
             caller_id=_our_number(request),
             ring_seconds=leg.ring_seconds,
             max_seconds=leg.max_seconds,
-            about={"business": leg.business_id, "leg": leg.key},
-            stand={"stream": stand.number, "returned": stand.returned},
-            asks_first=leg.kind == LegKind.WARM,
+            about=about,
+            stand=so_far,
         )
     )
+
+
+def _our_line(request: HttpRequest) -> str:
+    """Our number in this call, whoever called whom."""
+    return request.POST.get("From" if request.POST.get("Direction", "").startswith("outbound") else "To", "")
 
 
 def _our_number(request: HttpRequest) -> str:
     """What the colleague's telephone shows where it cannot show the caller's number: Twilio takes one of ours only,
     or that of a caller who has one."""
-    outbound = request.POST.get("Direction", "").startswith("outbound")
-    caller, ours = request.POST.get("From", ""), request.POST.get("To", "")
-    if outbound:
-        return caller
-    return "" if re.fullmatch(r"\+[1-9]\d{6,14}", caller) else ours
+    ours, caller = _our_line(request), request.POST.get("From", "")
+    return "" if caller != ours and re.fullmatch(r"\+[1-9]\d{6,14}", caller) else ours
 
 
 def forward(call_sid: str, business_id: int, number: str) -> str:

@@ -13,8 +13,9 @@ from django.db.models import F
 
 from businesses.models import Business, TransferTarget
 from businesses.snapshots import TransferOption
-from calls import dialing, streams
+from calls import dialing, services, streams
 from calls.dial_policy import Refused, Verdict
+from calls.legs import RANKS
 from calls.live_calls import AskedTransfer
 from calls.models import CallLeg, LegKind, LegState
 
@@ -31,6 +32,14 @@ class LegToDial:
     ring_seconds: int = 0
     max_seconds: int = 0
     refusal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownLeg:
+    """The carrier's name of the colleague's call, if that is known, and whether the call is over."""
+
+    leg_sid: str = ""
+    is_over: bool = False
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -78,6 +87,31 @@ def to_dial(call_sid: str, business_id: int, asked: AskedTransfer | None, now: d
     if isinstance(allowed, Refused):
         return LegToDial(*known, refusal=allowed.code)
     return LegToDial(*known, allowed.number, target.ring_seconds, allowed.max_seconds)
+
+
+def claim(call_sid: str, leg: LegToDial, now: datetime) -> bool:
+    """Whether the carrier is to be asked for this leg: once, whoever asks. Its row is there then, and counts for the
+    caps."""
+    services.save_leg(
+        call_sid,
+        leg.business_id,
+        leg.key,
+        LegState.ASKED.value,
+        kind=leg.kind,
+        target_name=leg.target_name,
+        number=leg.number,
+        asked_at=now.isoformat(),
+    )
+    legs = CallLeg.objects.filter(call__call_sid=call_sid, business_id=leg.business_id, key=leg.key)
+    return legs.filter(placed_at=None).update(placed_at=now) == 1
+
+
+def known_leg(call_sid: str, business_id: int, key: str) -> KnownLeg:
+    """What its row says."""
+    leg = CallLeg.objects.filter(call__call_sid=call_sid, business_id=business_id, key=key).first()
+    if leg is None:
+        return KnownLeg()
+    return KnownLeg(leg.leg_sid, RANKS[leg.state] >= RANKS[LegState.NO_ANSWER] or leg.ended_at is not None)
 
 
 def briefing(call_sid: str, business_id: int, key: str) -> Briefing:

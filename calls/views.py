@@ -14,7 +14,18 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from businesses.models import RecordingMode, WhenBusy, WhenClosed
-from calls import admission, answering, consents, doors, live_calls, model_health, recorder, resuming, voicemail
+from calls import (
+    admission,
+    answering,
+    consents,
+    doors,
+    holding,
+    live_calls,
+    model_health,
+    recorder,
+    resuming,
+    voicemail,
+)
 from calls.answering import Aftermath, Answer, LookupFailed
 from calls.carriers import twilio
 from calls.models import TERMINAL_STATUSES, CallStatus, EndedReason, RecordingConsent
@@ -228,6 +239,7 @@ def status(request: HttpRequest, call_sid: str) -> HttpResponse:
         return HttpResponse("Unknown CallStatus\n", status=400, content_type="text/plain")
     if reached in TERMINAL_STATUSES:
         live_calls.notify_completed(call_sid)
+        holding.caller_gone(call_sid)
         admission.call_over(call_sid)
     numbers = [request.POST.get("To", ""), request.POST.get("From", "")]
     try:

@@ -20,7 +20,7 @@ from calls.carriers import twilio_dialling, twilio_rest
 from calls.carriers.answers import CarrierUnreachable
 from calls.carriers.twilio_dialling import Declined, Outcome, OutcomeUnknown, Placed
 from calls.dial_policy import Refused
-from calls.models import CallLog
+from calls.models import CallLeg, CallLog
 from calls.one_at_a_time import only_one
 from outbound import services
 from outbound.models import OCCUPY_A_LINE, OutboundCall, OutboundState
@@ -177,6 +177,9 @@ def _found_out(call: OutboundCall, now: datetime) -> bool:
     )
     claimed |= set(
         CallLog.objects.filter(call_sid__in=[one.call_sid for one in found]).values_list("call_sid", flat=True)
+    )
+    claimed |= set(
+        CallLeg.objects.filter(leg_sid__in=[one.call_sid for one in found]).values_list("leg_sid", flat=True)
     )
     ours = [one for one in found if one.call_sid not in claimed]
     if ours:

@@ -160,6 +160,7 @@ STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles" if (BASE_DIR / "staticfiles").is_dir() else None
 STATIC_IS_COLLECTED = STATIC_ROOT is not None and not DEBUG
 WHITENOISE_USE_FINDERS = not STATIC_IS_COLLECTED
+WHITENOISE_MIMETYPES = {".wav": "audio/wav"}  # its own list does not know it, and Twilio plays no octet-stream
 STORAGES = {
     "default": {"BACKEND": FILE_STORAGE, "OPTIONS": file_storage.options(FILE_STORAGE_OPTIONS) or {}},
     "staticfiles": {

@@ -22,6 +22,8 @@ ACCOUNT_SID = re.compile(r"AC[0-9a-f]{32}")
 # XML 1.0 has no way to write these. The builder lets them through, and Twilio drops a call whose TwiML does not parse.
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
+QUEUE_SECONDS = 5  # the least that <Dial> takes: who took the call knows soon that its caller has gone
+
 # What Twilio's <Say> calls our languages (twilio.com/docs/voice/twiml/say).
 _SAY_LANGUAGES = {"de": "de-DE", "en": "en-US", "es": "es-ES", "fr": "fr-FR"}
 
@@ -220,51 +222,81 @@ def put_through(
     max_seconds: int,
     about: Mapping[str, object],
     stand: Mapping[str, object],
-    asks_first: bool = False,
 ) -> str:
     """Put the caller through to `number` (E.164) for a while, and ask what comes next however that ends. `about` says
     which leg it is, `stand` how far the call is; both come back in the addresses. `caller_id`: empty for the caller's
-    own number. `asks_first`: whoever answers is asked before the two are joined, and the caller hears it ring
-    meanwhile, which is what answerOnBridge does."""
-    asked = {"asked": 1} if asks_first else {}
-    after = _address("transfer-ended", {**about, **stand, **asked})
+    own number."""
     dial = Dial(
-        action=after,
+        action=address_of("transfer-ended", {**about, **stand}),
         method="POST",
         timeout=ring_seconds,
         time_limit=max_seconds,
         caller_id=caller_id or None,
         answer_on_bridge=True,
     )
-    briefing = {"url": _address("transfer-briefing", about), "method": "POST"} if asks_first else {}
-    _ring(dial, number, about, briefing)
+    _ring(dial, number, about)
     response = VoiceResponse()
     response.append(dial)
     return str(response)
 
 
-def _ring(dial: Dial, number: str, about: Mapping[str, object], more: Mapping[str, str] | None = None) -> None:
+def _ring(dial: Dial, number: str, about: Mapping[str, object]) -> None:
     dial.number(
         _for_xml(number),
-        status_callback=_address("leg-status", about),
+        status_callback=address_of("leg-status", about),
         status_callback_event="initiated ringing answered completed",
         status_callback_method="POST",
-        **(more or {}),
     )
 
 
+def hold(*, queue: str, about: Mapping[str, object], stand: Mapping[str, object], until: int) -> str:
+    """Let the caller wait in the queue of that name (64 characters at most) for somebody who takes the call out of it,
+    and ask what comes next when they have parted, or when what is heard meanwhile says that the caller shall leave."""
+    response = VoiceResponse()
+    response.enqueue(
+        queue,
+        action=address_of("hold-ended", {**about, **stand}),
+        method="POST",
+        wait_url=address_of("hold", {**about, "until": until}),
+        wait_url_method="POST",
+    )
+    return str(response)
+
+
+def play_and_come_again(file: str, address: str) -> str:
+    """What a caller who waits hears, and then `address` is asked again. Not left to Twilio, which asks for a wait
+    document anew when it has ended, but does not say so in its documents."""
+    response = VoiceResponse()
+    response.play(file)
+    response.redirect(with_retries(address), method="POST")
+    return str(response)
+
+
+def leave_the_queue() -> str:
+    response = VoiceResponse()
+    response.leave()
+    return str(response)
+
+
+def take_from_queue(queue: str, max_seconds: int, if_gone: str, language: str) -> str:
+    """At the colleague's end: talk to whoever waits in the queue; say `if_gone` when nobody does, or has hung up."""
+    dial = Dial(timeout=QUEUE_SECONDS, time_limit=max_seconds)
+    dial.queue(queue)
+    response = VoiceResponse()
+    response.append(dial)
+    response.say(_for_xml(if_gone), language=_say_language(language))
+    response.hangup()
+    return str(response)
+
+
 def brief(text: str, language: str, about: Mapping[str, object], seconds: int) -> str:
-    """Run at the colleague's end: say what it is about, and ask for a key."""
+    """At the colleague's end: say what it is about, and ask for a key."""
     address = f"{settings.PUBLIC_URL}/twilio/transfer-answer/?{urlencode(about)}"
     return ask_for_a_key(address, text, language, seconds)
 
 
-def join() -> str:
-    """At the colleague's end there is nothing more to do: the two are joined."""
-    return str(VoiceResponse())
-
-
-def _address(what: str, query: Mapping[str, object]) -> str:
+def address_of(what: str, query: Mapping[str, object]) -> str:
+    """One of our addresses for the carrier, which comes back with `query`."""
     return with_retries(f"{settings.PUBLIC_URL}/twilio/{what}/?{urlencode(query)}")
 
 

@@ -1,10 +1,12 @@
-"""Twilio's REST API where it makes calls, changes them, and lists those to one number. For workers only.
+"""Twilio's REST API where it makes calls, changes them, and lists those to one number. For workers, and for threads
+that nobody waits for.
 
 https://www.twilio.com/docs/voice/api/call-resource
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -66,6 +68,30 @@ def place(*, to: str, from_number: str, token: str, ring_seconds: int, max_secon
         "async_amd_status_callback": _address("machine", token),
         "async_amd_status_callback_method": "POST",
     }
+    return _placed(parameters)
+
+
+def place_leg(
+    *, to: str, from_number: str, about: Mapping[str, object], ring_seconds: int, max_seconds: int
+) -> Outcome:
+    """Ask for a call to a colleague, who is told then what it is about. `about` says which leg of which call it is, in
+    each address; it holds nothing of the caller's. Never raises for what the network or Twilio does."""
+    return _placed(
+        {
+            "to": to,
+            "from_": from_number,
+            "url": twilio.address_of("transfer-briefing", about),
+            "method": "POST",
+            "status_callback": twilio.address_of("leg-status", about),
+            "status_callback_method": "POST",
+            "status_callback_event": list(STATUS_EVENTS),
+            "timeout": ring_seconds,
+            "time_limit": max_seconds,
+        }
+    )
+
+
+def _placed(parameters: dict[str, Any]) -> Outcome:
     try:
         return _pool.run(lambda: _create(parameters), DEADLINE_SECONDS + 1)
     except PoolBusy:
@@ -129,6 +155,37 @@ def _update(call_sid: str, document: str) -> bool:
             return False
         raise
     return True
+
+
+def end(call_sid: str) -> bool:
+    """End a call, ringing or answered. Return whether Twilio took it, or has no such call any more. Never raises."""
+    try:
+        return _pool.run(lambda: _end(call_sid), DEADLINE_SECONDS + 1)
+    except (TwilioException, requests.RequestException, TimeoutError, PoolBusy, ValueError):
+        return False
+
+
+def _end(call_sid: str) -> bool:
+    try:
+        twilio_rest.client(DEADLINE_SECONDS).calls(call_sid).update(status="completed")
+    except TwilioRestException as error:
+        return bool(error.status in {400, 404})
+    return True
+
+
+def delete_queue(queue_sid: str) -> bool:
+    """Delete an empty queue: they stay for ever otherwise. Return whether it is gone. Never raises."""
+    try:
+        return _pool.run(lambda: _delete_queue(queue_sid), DEADLINE_SECONDS + 1)
+    except (TwilioException, requests.RequestException, TimeoutError, PoolBusy, ValueError):
+        return False
+
+
+def _delete_queue(queue_sid: str) -> bool:
+    try:
+        return bool(twilio_rest.client(DEADLINE_SECONDS).queues(queue_sid).delete())
+    except TwilioRestException as error:
+        return bool(error.status == 404)
 
 
 def _address(what: str, token: str) -> str:

@@ -145,6 +145,9 @@ class CallLeg(models.Model):
     leg_sid = models.CharField("CallSid", max_length=64, blank=True)
     state = models.CharField(max_length=10, choices=LegState.choices, default=LegState.ASKED)
     reason = models.CharField(max_length=40, blank=True, help_text="A short code: why it came to nothing.")
+    placed_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When the carrier was asked for this call: once."
+    )
     briefing = models.TextField(blank=True, help_text="What the colleague was told.")
     asked_at = models.DateTimeField(null=True, blank=True)
     answered_at = models.DateTimeField(null=True, blank=True)

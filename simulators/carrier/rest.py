@@ -102,6 +102,7 @@ class Api:
     # So often the file of each recording is asked for in vain though it is complete.
     media_lag: int = 0
     owned: frozenset[str] = frozenset()  # the account's numbers; none: any number may be called from
+    not_permitted: frozenset[str] = frozenset()  # numbers that the account may not call
     complaints: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     _media_asked: Counter[str] = field(default_factory=Counter)
@@ -156,6 +157,8 @@ class Api:
             raise ApiError(400, 21212, f"Invalid 'From' Phone Number: {from_number}")
         if self.owned and from_number not in self.owned:
             raise ApiError(400, 21210, f"'From' phone number not verified: {from_number}")
+        if to in self.not_permitted:
+            raise ApiError(400, 21215, f"Geo Permission configuration is not permitting call to {to}")
         if not any(_one(fields, name) for name in ("Url", "Twiml", "ApplicationSid")):
             raise ApiError(400, 21205, "Url parameter is required")
         self._check_instructions(fields)

@@ -244,7 +244,7 @@ async def _record(call: "Call", document: Document, verb: Verb) -> Document | Ov
 
 
 async def _dial(call: "Call", document: Document, verb: Verb) -> Document | Over | None:
-    """Somebody else is called, and joined to the caller if they answer; or a call that waits is taken out of a queue."""
+    """Somebody else is called, and joined to the caller if they answer; or a call is taken out of its queue."""
     call.action = urljoin(document.url, verb.get("action")) if verb.get("action") else ""
     if (noun := queues.queue_noun(verb)) is not None:
         told = await queues.dial_queue(call, verb, noun)

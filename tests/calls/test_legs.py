@@ -37,7 +37,7 @@ class MergedTest(SimpleTestCase):
             ASKED,
             replace(ASKED, number=NUMBER, briefing="", asked_at=None),
             replace(blank, state="answered", leg_sid=LEG_SID, answered_at=later(7)),
-            replace(blank, state="completed", leg_sid=LEG_SID, ended_at=later(9)),
+            replace(blank, state="refused", reason="no_key", leg_sid=LEG_SID, ended_at=later(9)),
             replace(blank, state="refused", reason="said_no", ended_at=later(8)),
         ]
         expected = Leg(

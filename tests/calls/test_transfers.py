@@ -15,7 +15,7 @@ from django.test import TestCase
 from django.utils import timezone
 
 from businesses.models import AgentVersion, Business, DialPolicy, PhoneNumber, TransferTarget
-from calls import answering, doors, live_calls, resuming, services, stream_tickets, transfers
+from calls import answering, doors, holding, live_calls, resuming, services, stream_tickets, transfers
 from calls.dial_policy import Allowed, Refused
 from calls.live_calls import AskedTransfer
 from calls.models import CallLeg, CallLog
@@ -118,6 +118,7 @@ class DialCase(WebhookTest):
         Business.objects.update(language="en")
         self.target = a_target(self.business, ring_seconds=25)
         self.addCleanup(cache.clear)
+        self.addCleanup(holding.forget)
         self.addCleanup(live_calls.note_transfer, CALL_SID, AskedTransfer("", 0))
 
     def a_call(self, **fields: Any) -> CallLog:
@@ -240,12 +241,12 @@ class DialTest(DialCase):
                 leg = CallLeg.objects.get()
                 self.assertEqual((leg.state, leg.leg_sid), (state, LEG_SID))
 
-    def test_a_leg_that_was_answered_and_not_joined_was_not_reached(self) -> None:
+    def test_a_leg_that_was_answered_and_could_not_be_joined_was_not_reached(self) -> None:
         self.a_call()
         with self.assertLogs("calls", "WARNING"):
             self.stream_of(self.over("completed", DialBridged="false", DialCallDuration="4"))
         leg = CallLeg.objects.get()
-        self.assertEqual((leg.state, leg.reason, leg.duration_seconds), ("refused", "no_key", 4))
+        self.assertEqual((leg.state, leg.reason, leg.duration_seconds), ("failed", "", 4))
 
     def test_when_they_are_done_the_call_is_over(self) -> None:
         self.a_call()
@@ -417,10 +418,10 @@ class ForwardedTest(DialCase):
 class AskedFirstTest(DialCase):
     """The colleague hears what it is about, and takes the call by a key."""
 
-    path = "?business={}&leg=call_1"
+    path = "?business={}&leg=call_1&call=" + CALL_SID + "&seconds=900"
 
     def at_the_colleague(self, what: str, business: Business | None = None, **fields: str) -> Any:
-        of_leg = {"CallSid": LEG_SID, "ParentCallSid": CALL_SID, "CallStatus": "in-progress", "To": COLLEAGUE, **fields}
+        of_leg = {"CallSid": LEG_SID, "CallStatus": "in-progress", "To": COLLEAGUE, **fields}
         return self.post(f"/twilio/{what}/{self.path.format((business or self.business).pk)}", **of_leg)
 
     def a_leg(self, briefing: str = "Ms. Lee has lost a filling.") -> None:
@@ -435,18 +436,6 @@ class AskedFirstTest(DialCase):
         self.assertNotIn(COLLEAGUE[1:], gather.attrib["action"])
         [say] = gather
         return say
-
-    def test_whoever_answers_is_asked_and_the_caller_hears_it_ring(self) -> None:
-        self.a_call()
-        TransferTarget.objects.update(kind="warm")
-        self.asked()
-        dial = self.dial(self.ended())
-        self.assertEqual(dial.attrib["answerOnBridge"], "true")
-        self.assertEqual(parse_qs(urlsplit(dial.attrib["action"]).query)["asked"], ["1"])
-        whisper = urlsplit(dial[0].attrib["url"])
-        self.assertEqual((whisper.path, dial[0].attrib["method"]), ("/twilio/transfer-briefing/", "POST"))
-        self.assertNotIn(COLLEAGUE[1:], whisper.query)
-        self.assertEqual(CallLeg.objects.get().kind, "warm")
 
     def test_the_colleague_hears_what_the_agent_wrote_in_the_businesss_language(self) -> None:
         hostile = '</Say><Dial>+1900</Dial> & "Ms. Lee"'
@@ -479,26 +468,40 @@ class AskedFirstTest(DialCase):
 
     def test_one_key_takes_the_call_and_nothing_else_does(self) -> None:
         for digits, verbs, state, reason in (
-            ("1", [], "accepted", ""),
+            ("1", ["Dial", "Say", "Hangup"], "accepted", ""),
             ("2", ["Hangup"], "refused", "said_no"),
             ("#", ["Hangup"], "refused", "said_no"),
             ("", ["Hangup"], "refused", "no_key"),
         ):
             with self.subTest(digits):
                 CallLog.objects.all().delete()
+                holding.forget()
                 self.a_leg()
                 self.assertEqual(self.verbs(self.at_the_colleague("transfer-answer", Digits=digits)), verbs)
                 leg = CallLeg.objects.get()
                 self.assertEqual((leg.state, leg.reason), (state, reason))
+                self.assertEqual(holding.is_over(CALL_SID, self.business.pk, "call_1"), state == "refused")
 
-    def test_a_carrier_that_does_not_say_whether_they_were_joined_does_not_end_the_call(self) -> None:
+    def test_who_takes_the_call_talks_to_the_caller_of_this_leg_for_as_long_as_the_policy_allows(self) -> None:
         self.a_leg()
-        self.at_the_colleague("transfer-answer", Digits="2")
-        query = f"business={self.business.pk}&leg=call_1&stream=0&returned=0&asked=1"
-        with self.assertLogs("calls", "WARNING"):
-            self.assertTrue(self.stream_of(self.over("completed", query))[0].came_back)
-        self.assertEqual((CallLeg.objects.get().state, CallLeg.objects.get().reason), ("refused", "said_no"))
-        self.assertEqual(self.verbs(self.over("completed", query, DialBridged="true")), ["Hangup"])
+        dial, say, _ = ElementTree.fromstring(self.at_the_colleague("transfer-answer", Digits="1").content)
+        self.assertEqual(dial.attrib, {"timeout": "5", "timeLimit": "900"})
+        [queue] = dial
+        self.assertEqual((queue.tag, queue.text), ("Queue", holding.name_of(CALL_SID, "call_1")))
+        self.assertIn("no longer on the line", str(say.text))
+
+    def test_who_answers_or_takes_a_call_for_which_nobody_waits_any_more_is_told_so(self) -> None:
+        self.a_leg()
+        Business.objects.filter(pk=self.business.pk).update(language="de")
+        services.save_leg(CALL_SID, self.business.pk, "call_1", "canceled")
+        path = self.path
+        for what, digits, language in (("transfer-briefing", "", ""), ("transfer-answer", "1", "&language=de")):
+            with self.subTest(what):
+                self.path = path + language
+                response = self.at_the_colleague(what, Digits=digits)
+                self.assertEqual(self.verbs(response), ["Say", "Hangup"])
+                self.assertIn("nicht mehr in der Leitung", response.content.decode())
+        self.assertEqual(CallLeg.objects.get().state, "canceled")
 
     def test_only_twilio_may_ask_and_answer(self) -> None:
         self.a_leg()
@@ -506,7 +509,7 @@ class AskedFirstTest(DialCase):
         for what in ("transfer-briefing", "transfer-answer"):
             with self.subTest(what), self.assertLogs("calls.signed", "WARNING"):
                 path = f"/twilio/{what}/{self.path.format(self.business.pk)}"
-                response = self.post(path, signature="bm90IHR3aWxpbw==", CallSid=LEG_SID, ParentCallSid=CALL_SID)
+                response = self.post(path, signature="bm90IHR3aWxpbw==", CallSid=LEG_SID)
                 self.assertEqual(response.status_code, 403)
                 self.assertNotIn("Ms. Lee", response.content.decode())
         self.assertEqual(self.recorder.facts, [])

@@ -13,10 +13,14 @@ from businesses.models import Agent, AgentVersion, Business, DialPolicy, PhoneNu
 from businesses.sentences import sentence
 from calls.models import CallLeg, ToolUse
 from calls.streams import TURNS_PER_STREAM
+from simulators.carrier.account import Account
+from simulators.carrier.carrier import Carrier
 from simulators.carrier.ledger import CallLedger
+from simulators.carrier.rest import Api, RestServer
 from simulators.carrier.script import HangUp, Listen, Say, Script, Step, WaitForEnd
 from simulators.carrier.settings import Colleague
-from tests.e2e.cases import SystemTestCase
+from tests.e2e import system as running
+from tests.e2e.cases import CALLER, SystemTestCase
 
 UNREACHED = sentence("unreached", "en")
 BRIEFING = "A caller asks where to park."
@@ -24,7 +28,7 @@ FASTER = 0.2  # what is only waited for: ringing, and the talk with the colleagu
 
 # The business of each scenario answers at its number, and has one target.
 ANSWERED, BUSY, NOBODY, PREMIUM, CAPPED, LIMITED, HASTY = (f"+1555010014{digit}" for digit in range(7))
-ACCEPTED, DECLINED, SILENT, RUDE = (f"+1555010015{digit}" for digit in range(4))
+ACCEPTED, DECLINED, SILENT, RUDE, AWAY, IMPATIENT, UNPLACED = (f"+1555010015{digit}" for digit in range(7))
 COLLEAGUES = {
     ANSWERED: ("+12125550171", Colleague()),
     BUSY: ("+12125550172", Colleague("busy")),
@@ -37,8 +41,11 @@ COLLEAGUES = {
     DECLINED: ("+12125550182", Colleague(keys="2")),
     SILENT: ("+12125550183", Colleague(keys="")),
     RUDE: ("+12125550184", Colleague(hangs_up=True)),
+    AWAY: ("+12125550185", Colleague("no-answer")),
+    IMPATIENT: ("+12125550186", Colleague(rings=9)),
+    UNPLACED: ("+12125550187", Colleague()),
 }
-ASKED_FIRST = (ACCEPTED, DECLINED, SILENT, RUDE)
+ASKED_FIRST = (ACCEPTED, DECLINED, SILENT, RUDE, AWAY, IMPATIENT, UNPLACED)
 
 DIALOGUE = {
     "opening": ["greeting"],
@@ -59,6 +66,7 @@ SCRIPTS = {
     ANSWERED: Script("answered", (Listen(), Say("ask-parking"), WaitForEnd(20_000)), "agent"),
     ACCEPTED: Script("accepted", (Listen(), Say("ask-parking"), WaitForEnd(20_000)), "agent"),
     HASTY: Script("hangs up while it rings", (Listen(), Say("ask-parking"), WaitForEnd(7000), HangUp()), "caller"),
+    IMPATIENT: Script("hangs up on hold", (Listen(), Say("ask-parking"), WaitForEnd(9000), HangUp()), "caller"),
     PREMIUM: Script("refused", (Listen(), *ASK, HangUp()), "caller"),
     CAPPED: Script("asks three times", (Listen(), *ASK * 3, HangUp()), "caller"),
     LIMITED: Script("asks four times", (Listen(), *ASK * 4, HangUp()), "caller"),
@@ -85,10 +93,20 @@ def make_businesses() -> None:
 
 
 class PutThrough(SystemTestCase):
+    api: ClassVar[Api]
     ledgers: ClassVar[dict[str, CallLedger]]
+    asked_first: ClassVar[dict[str, CallLedger]]  # the calls that we place, by the number of the colleague
 
     @classmethod
     def setUpClass(cls) -> None:
+        cls.api = Api(
+            Account(running.ACCOUNT_SID),
+            running.AUTH_TOKEN,
+            owned=frozenset(COLLEAGUES),
+            not_permitted=frozenset({COLLEAGUES[UNPLACED][0]}),
+        )
+        rest = cls.enterClassContext(RestServer(cls.api))
+        cls.environment = {"TWILIO_API_URL": f"http://127.0.0.1:{rest.port}"}
         dialogue = Path(cls.enterClassContext(tempfile.TemporaryDirectory())) / "dialogue.json"
         dialogue.write_text(json.dumps(DIALOGUE))
         cls.model_options = ("--dialogue", str(dialogue))
@@ -98,18 +116,26 @@ class PutThrough(SystemTestCase):
     async def place_calls(cls) -> None:
         await asyncio.to_thread(make_businesses)
         colleagues = dict(COLLEAGUES.values())
-        calls = {
-            number: asyncio.create_task(
-                cls.place(
-                    SCRIPTS.get(number, GOES_ON),
-                    number,
-                    colleagues=colleagues,
-                    time_scale=1.0 if number == HASTY else FASTER,
-                )
-            )
-            for number in COLLEAGUES
-        }
-        cls.ledgers = {number: await call for number, call in calls.items()}
+        calls, dials, carriers = {}, {}, []
+        ended: asyncio.Queue[CallLedger] = asyncio.Queue()
+        for number, (colleague, _) in COLLEAGUES.items():
+            time_scale = 1.0 if number in {HASTY, IMPATIENT} else FASTER
+            settings = cls.carrier(colleagues=colleagues, time_scale=time_scale).settings
+            carriers.append(Carrier(settings, account=cls.api.account))
+            dials[colleague] = carriers[-1].dial_colleagues(ended.put_nowait)
+            calling = carriers[-1].place_call(SCRIPTS.get(number, GOES_ON), from_=CALLER, to=number)
+            calls[number] = asyncio.create_task(calling)
+        cls.api.dial = lambda resource, fields: dials[resource.to_number](resource, fields)
+        try:
+            cls.ledgers = {number: await call for number, call in calls.items()}
+            cls.asked_first = {}
+            async with asyncio.timeout(30):
+                while len(cls.asked_first) < len(ASKED_FIRST) - 1:
+                    ledger = await ended.get()
+                    cls.asked_first[ledger.to_number] = ledger
+        finally:
+            for carrier in carriers:
+                carrier.close()
 
     def legs(self, number: str, states: list[str]) -> list[CallLeg]:
         """The legs of a scenario's call, once they are in these states."""
@@ -120,9 +146,10 @@ class PutThrough(SystemTestCase):
         return list(legs)
 
     def test_the_carrier_and_the_callers_have_nothing_to_complain_of(self) -> None:
-        for number, ledger in self.ledgers.items():
+        for number, ledger in {**self.ledgers, **self.asked_first}.items():
             with self.subTest(number):
                 self.assertEqual((ledger.complaints, ledger.failures), ([], []), self.trouble())
+        self.assertEqual(self.api.complaints, [])
 
     def test_whoever_is_put_through_hears_the_agent_out_and_talks_to_the_colleague(self) -> None:
         ledger = self.ledgers[ANSWERED]
@@ -191,32 +218,63 @@ class PutThrough(SystemTestCase):
 
     def test_a_colleague_who_takes_the_call_has_heard_what_it_is_about(self) -> None:
         ledger = self.ledgers[ACCEPTED]
-        self.assertEqual(ledger.verbs, ["Connect", "Dial", "Hangup"])
-        [leg] = ledger.legs
-        [said] = leg.said
+        self.assertEqual(ledger.verbs, ["Connect", "Enqueue", "Hangup"])
+        self.assertEqual((ledger.legs, set(ledger.waited)), ([], {"Play", "Redirect"}))
+        colleague = self.asked_first[COLLEAGUES[ACCEPTED][0]]
+        [said] = colleague.said
         self.assertIn(BRIEFING, said)
         self.assertIn("Press 1", said)
-        self.assertEqual((leg.pressed, leg.bridged), ("1", True))
+        self.assertEqual((colleague.pressed, colleague.from_number), ("1", ACCEPTED))
+        self.assertEqual((ledger.joined_to, colleague.joined_to), (colleague.call_sid, ledger.call_sid))
         row = self.finished(ledger.call_sid)
         self.assertEqual((row.status, row.ended_reason, row.last_stream), ("completed", "transferred", 0))
         [kept] = self.legs(ACCEPTED, ["completed"])
-        self.assertEqual((kept.kind, kept.leg_sid, kept.briefing), ("warm", leg.call_sid, BRIEFING))
+        self.assertEqual((kept.kind, kept.leg_sid, kept.briefing), ("warm", colleague.call_sid, BRIEFING))
+        assert kept.asked_at and kept.placed_at and kept.answered_at and kept.ended_at
+        self.assertLessEqual(kept.asked_at, kept.placed_at)
 
     def test_one_who_declines_or_says_nothing_is_not_joined_and_the_agent_goes_on(self) -> None:
         for number, reason in ((DECLINED, "said_no"), (SILENT, "no_key"), (RUDE, "no_key")):
             with self.subTest(reason):
-                ledger = self.ledgers[number]
-                self.assertEqual(ledger.verbs, ["Connect", "Dial", "Connect"])
-                self.assertFalse(ledger.legs[0].bridged)
-                self.assertIn(BRIEFING, ledger.legs[0].said[0])
-                row = self.finished(ledger.call_sid)
-                self.assertEqual((row.ended_reason, row.last_stream), ("caller_hung_up", 1))
+                colleague = self.asked_first[COLLEAGUES[number][0]]
+                self.assertIn(BRIEFING, colleague.said[0])
                 [leg] = self.legs(number, ["refused"])
                 self.assertEqual(leg.reason, reason)
                 self.assertIsNotNone(leg.answered_at)
-                turns = self.turns(ledger.call_sid)
-                self.assertEqual(turns[2].bot_reply, UNREACHED)
-                self.assertIn("eight in the morning", turns[3].bot_reply)
+                self.assert_back_with_the_agent(number)
+
+    def test_one_who_does_not_answer_or_whom_the_carrier_does_not_call_is_not_waited_for(self) -> None:
+        for number, state, reason in ((AWAY, "no-answer", ""), (UNPLACED, "failed", "not_placed")):
+            with self.subTest(state):
+                [leg] = self.legs(number, [state])
+                self.assertEqual((leg.reason, leg.answered_at), (reason, None))
+                self.assertIsNotNone(leg.placed_at)
+                self.assert_back_with_the_agent(number)
+        self.assertNotIn(COLLEAGUES[UNPLACED][0], self.asked_first)
+
+    def assert_back_with_the_agent(self, number: str) -> None:
+        ledger = self.ledgers[number]
+        self.assertEqual((ledger.verbs, ledger.joined_to), (["Connect", "Enqueue", "Connect"], ""))
+        self.assertEqual((set(ledger.waited) - {"Play", "Redirect"}, ledger.waited[-1]), ({"Leave"}, "Leave"))
+        row = self.finished(ledger.call_sid)
+        self.assertEqual((row.ended_reason, row.last_stream), ("caller_hung_up", 1))
+        turns = self.turns(ledger.call_sid)
+        self.assertEqual(turns[2].bot_reply, UNREACHED)
+        self.assertIn("eight in the morning", turns[3].bot_reply)
+
+    def test_a_caller_who_hangs_up_on_hold_has_hung_up_and_the_colleague_is_called_off(self) -> None:
+        ledger, colleague = self.ledgers[IMPATIENT], self.asked_first[COLLEAGUES[IMPATIENT][0]]
+        self.assertEqual((ledger.verbs, colleague.status), (["Connect", "Enqueue"], "canceled"))
+        self.assertIn("Play", ledger.waited)
+        [leg] = self.legs(IMPATIENT, ["canceled"])
+        self.assertIsNone(leg.answered_at)
+        row = self.finished(ledger.call_sid)
+        self.assertEqual((row.status, row.ended_reason), ("completed", "caller_hung_up"))
+
+    def test_each_colleague_is_called_once_and_no_queue_stays(self) -> None:
+        created = [request for request in self.api.requests if request.endswith("/Calls.json")]
+        self.assertEqual(len(created), len(ASKED_FIRST))
+        self.wait(lambda: not self.api.account.queues, f"the queues are deleted: {self.api.account.queues}")
 
     def test_no_number_of_a_colleague_is_said_to_the_model_or_stands_in_an_address_or_a_log(self) -> None:
         said = json.dumps(self._all_model_facts())
@@ -225,5 +283,5 @@ class PutThrough(SystemTestCase):
             digits = number.removeprefix("+")
             self.assertNotIn(digits, said)
             self.assertNotIn(digits, logs)
-            for ledger in self.ledgers.values():
+            for ledger in (*self.ledgers.values(), *self.asked_first.values()):
                 self.assertNotIn(digits, " ".join(request.url for request in ledger.requests))

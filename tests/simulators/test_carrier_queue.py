@@ -64,7 +64,12 @@ class World:
             )
             with Carrier(settings, account=self.api.account) as carrier:
                 ended = asyncio.Event()
-                self.api.dial = carrier.dial_colleagues(lambda ledger: (self.colleagues.append(ledger), ended.set()))
+
+                def over(ledger: CallLedger) -> None:
+                    self.colleagues.append(ledger)
+                    ended.set()
+
+                self.api.dial = carrier.dial_colleagues(over)
                 async with asyncio.timeout(15):
                     caller = asyncio.create_task(carrier.place_call(script, from_=FROM, to=TO))
                     if calls_after is not None:
