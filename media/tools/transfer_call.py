@@ -63,7 +63,7 @@ async def run(arguments: dict[str, Any], context: ToolContext) -> dict[str, Any]
         raise ToolRefused(verdict.code, f"{verdict.sentence} Tell the caller kindly, and ask how else you can help.")
     context.record.save_leg(*leg)
     live_calls.note_transfer(context.call_sid, AskedTransfer(context.tool_call_id, option.id))
-    asked = " They hear your reason and are asked first; the caller hears it ring." if option.kind == WARM else ""
+    asked = " They hear your reason and are asked first; the caller hears music." if option.kind == WARM else ""
     return {
         "ok": True,
         "message": f"The caller is put through to {option.name} once your last words were heard.{asked} Should the "

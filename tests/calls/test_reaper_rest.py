@@ -12,7 +12,7 @@ from django.test import SimpleTestCase, TestCase, override_settings
 from calls import reaper, reconciliation, services, tasks
 from calls.carriers import twilio_rest
 from calls.carriers.answers import CarrierCall, CarrierUnreachable, NoSuchCall, Unreachable
-from calls.models import CallLog, SuspectCall
+from calls.models import CallLeg, CallLog, SuspectCall
 from simulators.carrier.account import Account, CallResource
 from simulators.carrier.rest import Api, RestServer
 from tests.calls.support import ACCOUNT_SID, CALLER, OUR_NUMBER, a_business
@@ -175,6 +175,15 @@ class ReconciliationTest(Rest, TestCase):
         self.at_the_carrier("no-answer", direction="outbound-api", from_number=OUR_NUMBER, to_number=CALLER)
         self.assertEqual(self.compare().created, 1)
         self.assertEqual(CallLog.objects.get().direction, "outbound")
+
+    def test_a_colleague_who_was_called_for_a_caller_is_a_leg_and_no_call(self) -> None:
+        colleague = self.at_the_carrier(
+            "completed", direction="outbound-api", from_number=OUR_NUMBER, to_number="+12125550171"
+        )
+        call = CallLog.objects.create(call_sid="CA" + "9" * 32, business=self.business)
+        CallLeg.objects.create(call=call, business=self.business, key="call_1", kind="warm", leg_sid=colleague.sid)
+        self.assertEqual(self.compare(), reconciliation.Comparison(known=1))
+        self.assertEqual(CallLog.objects.count(), 1)
 
     def test_what_is_not_ours_not_over_or_just_over_is_left(self) -> None:
         self.at_the_carrier("completed", to_number="+15550109999")

@@ -15,7 +15,7 @@ from businesses.models import Agent, DialPolicy, DoNotCall
 from calls.carriers import twilio_dialling
 from calls.carriers.answers import CarrierCall, CarrierUnreachable
 from calls.carriers.twilio_dialling import Declined, Outcome, OutcomeUnknown, Placed
-from calls.models import CallLog
+from calls.models import CallLeg, CallLog
 from outbound import dialler, services, states
 from outbound.models import OutboundCall, OutboundState
 from tests.businesses.worlds import World, make_world
@@ -261,6 +261,14 @@ class ReconcilingTest(OutboundCase):
 
     def test_a_call_that_is_somebody_elses_is_not_taken(self) -> None:
         CallLog.objects.create(call_sid="CA" + "7" * 32, business=self.world.business)
+        self.assertEqual(self.reconcile("CA" + "7" * 32), 1)
+        self.assertEqual(self.fresh(self.call).state, "unknown")
+
+    def test_nor_is_a_colleague_who_was_called_for_a_caller(self) -> None:
+        call = CallLog.objects.create(call_sid="CA" + "9" * 32, business=self.world.business)
+        CallLeg.objects.create(
+            call=call, business=self.world.business, key="call_1", kind="warm", leg_sid="CA" + "7" * 32
+        )
         self.assertEqual(self.reconcile("CA" + "7" * 32), 1)
         self.assertEqual(self.fresh(self.call).state, "unknown")
 
