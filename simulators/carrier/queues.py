@@ -42,6 +42,9 @@ class Member:
             self.result, self.waited = result, self.seconds()
             self.queue.members.remove(self)
 
+    def has_left(self) -> bool:
+        return self.waited is not None
+
     def seconds(self) -> int:
         return round(asyncio.get_running_loop().time() - self.since)
 
@@ -70,19 +73,20 @@ async def enqueue(call: "Call", document: Document, verb: Verb) -> str:
         await member.over.wait()
         return ""
     finally:
+        member.leave("hangup")
+        member.over.set()
         for task in (waiting, taken):
             task.cancel()
         await asyncio.gather(waiting, taken, return_exceptions=True)
-        member.leave("hangup")
-        member.over.set()
 
 
 async def _wait(call: "Call", document: Document, verb: Verb, member: Member) -> str:
-    """Follow the wait document, asked for again when it has ended, until it says `<Leave>`."""
+    """Follow the wait document, asked for again when it has ended, until it says `<Leave>`. Looks by itself whether the
+    call has left: asyncio's `wait_for` can lose a cancellation that comes with the answer it waits for."""
     url = urljoin(document.url, verb.get("waitUrl"))
     if not verb.get("waitUrl"):  # the carrier's own music
         await asyncio.Event().wait()
-    while True:
+    while not member.has_left():
         told = {
             "QueueSid": member.queue.sid,
             "QueueTime": str(member.seconds()),
@@ -99,8 +103,11 @@ async def _wait(call: "Call", document: Document, verb: Verb, member: Member) ->
                 break
             if not isinstance(how, tuple):
                 return how.removeprefix("leave")
+            if member.has_left():
+                return ""
             # What a redirect is told of the queue is not documented, and so it is told nothing.
             page = await call.fetch("wait", *how)
+    return ""
 
 
 async def _follow(call: "Call", page: Document) -> str | tuple[str, str]:

@@ -40,7 +40,7 @@ class OnHoldWithoutBrokerAndWorker(SystemTestCase):
         await asyncio.to_thread(make_businesses)
         other = await asyncio.to_thread(running.Web, cls.system)
         cls.addClassCleanup(other.child.stop)
-        await asyncio.to_thread(wait_until, other.is_ready, 60, "the other web process is ready")
+        await asyncio.to_thread(wait_until, other.is_ready, 120, "the other web process is ready")
         ended: asyncio.Queue[CallLedger] = asyncio.Queue()
         people = {COLLEAGUES[DECLINED][0]: Colleague(keys="2", rings=5)}
         at_the_other: dict[str, Any] = {"connect_to": ("127.0.0.1", other.port), "colleagues": people}
@@ -58,7 +58,7 @@ class OnHoldWithoutBrokerAndWorker(SystemTestCase):
 
             cls.api.dial = while_all_is_down
             cls.caller = await callers.place_call(GOES_ON, from_=CALLER, to=DECLINED)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 cls.colleague = await ended.get()
 
     def test_the_caller_is_with_the_agent_again_when_the_colleague_has_declined(self) -> None:
