@@ -81,8 +81,9 @@ NEVER_STARTED_CLOSE = 4008  # see media.consumers
 class CarrierSocket(Protocol):
     """The carrier's end, as the consumer gives it. Every call is harmless on a socket that is gone. Texts are UTF-8."""
 
-    def send_now(self, text: bytes) -> bool:
-        """Send before this returns; False, and nothing is sent, if that cannot be. Then `send_text` is the way."""
+    def send_now(self, texts: Sequence[bytes]) -> bool:
+        """Send them, with no task in between; False, and nothing is sent, if that cannot be. Then `send_text` is the
+        way."""
 
     async def send_text(self, text: bytes) -> None: ...
 
@@ -166,6 +167,7 @@ class CallBridge:
         self._stream_sid = ""  # empty until an authorised `start` came
         self._caller: Caller | None = None  # known from then on, too
         self._stream_lost = False
+        self._is_over = False  # beside the event, since every frame asks for it
         self._over = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -200,14 +202,28 @@ class CallBridge:
             self._secure_line.taken_over()
         self.feed(StreamStarted(stream_sid))
 
+    def hear(self, payload: str) -> None:
+        """`feed` of CallerAudio, for 50 times a second: it moves no deadline, and all there is to do is to pass it on."""
+        if self._is_over:
+            return
+        try:
+            forwarded = self._call.hear(payload, self._loop.time())
+            if forwarded is not None:
+                session = self._current
+                if session is None or not self._model_outbox.idle or not session.forward_now(forwarded):
+                    self._model_outbox.put(ForwardAudio(forwarded))
+        except Exception:  # noqa: BLE001 - as in _ask_engine
+            self._broken(about="CallerAudio")
+            self._set_timer()
+
     def feed(self, event: Event) -> None:
         """Tell the engine what happened and perform everything it answers."""
-        if self._over.is_set():
+        if self._is_over:
             return
         now = self._loop.time()
         match event:
-            case CallerAudio():  # 50 times a second, and it moves no deadline
-                self._hear(event, now)
+            case CallerAudio():
+                self.hear(event.payload)
                 return
             case ModelReady():
                 self._record.model_session_id = event.session_id
@@ -217,7 +233,7 @@ class CallBridge:
                 self._record.stream_ended(now)
             case _:
                 pass
-        self._ask_engine(lambda: self._call.receive(event, now), now, about=type(event).__name__)
+        self._ask_engine(functools.partial(self._call.receive, event, now), now, about=type(event).__name__)
 
     def discard(self) -> None:
         """End at once and write nothing: the stream that opened this call had no right to."""
@@ -226,19 +242,10 @@ class CallBridge:
 
     # --- The engine and its timer --------------------------------------------------------------------------
 
-    def _hear(self, event: CallerAudio, now: float) -> None:
-        try:
-            for command in self._call.receive(event, now):
-                self._perform(command, now)
-        except Exception:  # noqa: BLE001 - as in _ask_engine
-            self._broken(about="CallerAudio")
-            self._set_timer()
-
     def _ask_engine(self, ask: Callable[[], list[Command]], now: float, *, about: str) -> None:
         """Perform every command of the engine's answer, in order, then set the timer anew."""
         try:
-            for command in ask():
-                self._perform(command, now)
+            self._perform_all(ask(), now)
             if self._call.deadline() is None:
                 self._end()
         except Exception:  # noqa: BLE001 - the edge of a call: a mistake of ours, and the record is finished all the same
@@ -254,7 +261,7 @@ class CallBridge:
 
         Many events move some deadline; a cancelled handle for each would only fill the loop's heap.
         """
-        deadline = None if self._over.is_set() else self._call.deadline()
+        deadline = None if self._is_over else self._call.deadline()
         if self._timer is not None:
             if deadline is not None and self._timer_at <= deadline:
                 return
@@ -271,11 +278,25 @@ class CallBridge:
         # The loop may run a timer early by its clock's resolution; that counts as on time.
         if deadline is not None and deadline <= now + 0.001:
             now = max(now, deadline)
-            self._ask_engine(lambda: self._call.tick(now), now, about="tick")
+            self._ask_engine(functools.partial(self._call.tick, now), now, about="tick")
         else:
             self._set_timer()
 
     # --- Commands ------------------------------------------------------------------------------------------
+
+    def _perform_all(self, commands: Sequence[Command], now: float) -> None:
+        """In order; audio and marks that follow each other go out together."""
+        texts: list[PlayAudio | SendMark] = []
+        for command in commands:
+            if isinstance(command, PlayAudio | SendMark):
+                texts.append(command)
+                continue
+            if texts:
+                self._to_carrier(texts)
+                texts = []
+            self._perform(command, now)
+        if texts:
+            self._to_carrier(texts)
 
     def _perform(self, command: Command, now: float) -> None:
         match command:
@@ -294,7 +315,7 @@ class CallBridge:
                 self._current, self._fresh = self._fresh, None
                 self._has_model.set()
             case PlayAudio() | SendMark() | ClearPlayback():
-                self._to_carrier(command)
+                self._to_carrier([command])
             case CloseStream():
                 self._record.stream_ended(now)
                 # Before the socket closes: the carrier asks at once what comes next, and that depends on it.
@@ -317,11 +338,13 @@ class CallBridge:
         if session is None or not self._model_outbox.idle or not session.perform_now(command):
             self._model_outbox.put(command)
 
-    def _to_carrier(self, command: PlayAudio | SendMark | ClearPlayback) -> None:
-        if self._carrier_outbox.idle and self._carrier.send_now(wire.encode(command, self._stream_sid)):
+    def _to_carrier(self, commands: Sequence[PlayAudio | SendMark | ClearPlayback]) -> None:
+        outbox = self._carrier_outbox
+        if outbox.idle and self._carrier.send_now([wire.encode(command, self._stream_sid) for command in commands]):
             return
-        if not self._carrier_outbox.put(command) and not self._stream_lost:
-            self._give_up_stream()
+        for command in commands:
+            if not outbox.put(command) and not self._stream_lost:
+                self._give_up_stream()
 
     def _finish(self, end: FinishCall, now: float) -> None:
         live_calls.note_ended(self.call_sid, end.ended_reason, self._record.stream_number)
@@ -349,7 +372,8 @@ class CallBridge:
         self._end()
 
     def _end(self) -> None:
-        if not self._over.is_set():
+        if not self._is_over:
+            self._is_over = True
             self._carrier_outbox.put(CloseStream())
             self._model_outbox.put(CloseModel())
             self._has_model.set()

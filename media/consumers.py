@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -23,14 +23,14 @@ from calls.recorder import get_recorder
 from calls.stream_tickets import Ticket, TicketRefused, read_ticket, read_token
 from media import live, tools, turns
 from media.bridge import CallBridge, call_config
-from media.engine.events import CallerAudio, CarrierClosed, MarkReached
+from media.engine.events import CarrierClosed
 from media.realtime import get_model
 from media.record import Caller, CallRecord
 from media.wire import twilio as wire
 
 log = structlog.get_logger(__name__)
 
-MAX_MESSAGE_CHARS = 64 * 1024  # a frame of 20 ms has about 400
+MAX_MESSAGE_CHARS = 64 * 1024  # or bytes; a frame of 20 ms has about 400
 MAX_MALFORMED = 50  # then this is not Twilio
 # 1003, 1008 and 1009 of RFC 6455 §7.4.1, moved to its private range: daphne lets an application send 1000 or 3000 to
 # 4999 only, and raises on anything else.
@@ -60,7 +60,7 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
     started = False
     malformed = 0
     is_open = False
-    write: Callable[[bytes], bool] | None = None  # voiceagent.serving.websockets gives one, other servers do not
+    write: Callable[[Sequence[bytes]], bool] | None = None  # voiceagent.serving.websockets gives one, other servers do not
 
     async def __call__(self, scope: Any, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         self.scope, self.base_send = scope, send
@@ -184,17 +184,17 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
             self.bridge.feed(message)
         return None
 
-    def _take(self, text: str) -> bool:
+    def _take(self, text: bytes) -> bool:
         """What comes all the time, before it goes the way of all messages; False: it is to go that way."""
         if not (self.started and self.is_open and self.bridge is not None) or len(text) > MAX_MESSAGE_CHARS:
             return False
-        try:
-            message = wire.decode(text)
-        except wire.WireError:
+        message = wire.often(text)
+        if message is None:
             return False
-        if not isinstance(message, CallerAudio | MarkReached):
-            return False
-        self.bridge.feed(message)
+        if isinstance(message, str):
+            self.bridge.hear(message)
+        else:
+            self.bridge.feed(message)
         return True
 
     def _start(self, start: wire.Start) -> int | None:
@@ -225,8 +225,8 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
 
     # --- What the bridge sends -----------------------------------------------------------------------------
 
-    def send_now(self, text: bytes) -> bool:
-        return self.is_open and self.write is not None and self.write(text)
+    def send_now(self, texts: Sequence[bytes]) -> bool:
+        return self.is_open and self.write is not None and self.write(texts)
 
     async def send_text(self, text: bytes) -> None:
         if not self.is_open:

@@ -26,14 +26,11 @@ class ModelOutbox:
         self._audio_ms = 0
         self._waiting: deque[ModelCommand] = deque()
         self._filled = asyncio.Event()
-        self._taken = False  # one was taken out, and its sender has not come back for another
-
-    @property
-    def idle(self) -> bool:
-        """Does nothing wait, and is nothing being sent?"""
-        return not (self._waiting or self._taken)
+        # Does nothing wait, and is nothing being sent? Kept, not found: every frame asks for it.
+        self.idle = True
 
     def put(self, command: ModelCommand) -> None:
+        self.idle = False
         if isinstance(command, ForwardAudio):
             self._audio_ms += audio_ms(command.payload)
         self._waiting.append(command)
@@ -42,11 +39,10 @@ class ModelOutbox:
         self._filled.set()
 
     async def get(self) -> ModelCommand:
-        self._taken = False
         while not self._waiting:
+            self.idle = True
             self._filled.clear()
             await self._filled.wait()
-        self._taken = True
         command = self._waiting.popleft()
         if isinstance(command, ForwardAudio):
             self._audio_ms -= audio_ms(command.payload)
@@ -55,6 +51,7 @@ class ModelOutbox:
     def put_back(self, command: ModelCommand) -> None:
         """Of what was taken out and could not be sent only the caller's audio still counts."""
         if isinstance(command, ForwardAudio):
+            self.idle = False
             self._audio_ms += audio_ms(command.payload)
             self._waiting.appendleft(command)
 
@@ -77,12 +74,7 @@ class CarrierOutbox:
         self._max_commands = max_commands
         self._waiting: deque[CarrierCommand] = deque()
         self._filled = asyncio.Event()
-        self._taken = False  # one was taken out, and its sender has not come back for another
-
-    @property
-    def idle(self) -> bool:
-        """Does nothing wait, and is nothing being sent?"""
-        return not (self._waiting or self._taken)
+        self.idle = True  # nothing waits, and nothing is being sent
 
     def put(self, command: CarrierCommand) -> bool:
         """Return False, and keep the command out, when the outbox is full. Closing always fits."""
@@ -93,15 +85,15 @@ class CarrierOutbox:
             return False
         else:
             self._waiting.append(command)
+        self.idle = False
         self._filled.set()
         return True
 
     async def get(self) -> CarrierCommand:
-        self._taken = False
         while not self._waiting:
+            self.idle = True
             self._filled.clear()
             await self._filled.wait()
-        self._taken = True
         return self._waiting.popleft()
 
     def _forget_audio(self) -> None:

@@ -1,7 +1,7 @@
 """One phone call: events and the time go in, commands and the next deadline come out.
 
-The theory of operation. `receive` is the only way in for what happens, `tick` for time that has passed; both
-return the commands to perform, in order, at once. `deadline` is when `tick` wants to be called next; None means
+The theory of operation. `receive` is the only way in for what happens (with `hear`, its short way for the caller's
+audio), `tick` for time that has passed; both return the commands to perform, in order, at once. `deadline` is when `tick` wants to be called next; None means
 that the call is over, has been reported by exactly one FinishCall, and meets every later event with silence.
 
 Here is the life of the call: which half of it is open, when it talks, why it ends. What is said in it is in
@@ -58,12 +58,9 @@ class Call:
 
     def receive(self, event: events.Event, now: float) -> list[Command]:
         """Take one event; return what is to be done about it."""
-        if isinstance(event, events.CallerAudio):  # 50 times a second in every call: first, and cheap
-            self._last_frame = now
-            if self._forwards:
-                self._caller_audio.append(event.payload)
-                return [ForwardAudio(event.payload)]
-            return self._audio_kept_back(event)
+        if isinstance(event, events.CallerAudio):
+            forwarded = self.hear(event.payload, now)
+            return [] if forwarded is None else [ForwardAudio(forwarded)]
         if self.state is CallState.OVER:
             return []
         if isinstance(event, events.ConversationEvent):
@@ -75,6 +72,15 @@ class Call:
         if isinstance(event, events.OwnEvent):
             return self._own_event(event, now)
         assert_never(event)
+
+    def hear(self, payload: str, now: float) -> str | None:
+        """Take a frame of the caller, base64; return what the model is to hear at once, if anything. 50 times a second in
+        every call: no objects, no deadlines."""
+        self._last_frame = now
+        if self._forwards:
+            self._caller_audio.append(payload)
+            return payload
+        return self._audio_kept_back(payload)
 
     def tick(self, now: float) -> list[Command]:
         """Act on every deadline that has passed."""
@@ -96,8 +102,8 @@ class Call:
     def _stream_event(self, event: events.StreamEvent, now: float) -> list[Command]:
         match event:
             case events.MarkReached():
-                self._conversation.mark_reached(event, now)
-                return self._follow_up(now)
+                # Most tell of the middle of a sentence, which settles nothing.
+                return self._follow_up(now) if self._conversation.mark_reached(event, now) else []
             case events.StreamStarted():
                 return self._stream_started(now)
             case events.DtmfPressed():
@@ -217,20 +223,20 @@ class Call:
         waiting = [ForwardAudio(payload) for payload in self._waiting_audio.release()]
         return [*self._conversation.model_up(now), *waiting]
 
-    def _audio_kept_back(self, event: events.CallerAudio) -> list[Command]:
+    def _audio_kept_back(self, payload: str) -> str | None:
         if self._live and self._conversation.secure.active:
             # Not nothing: the model's clock is what it hears, and whatever the caller was saying has to come to an end.
             self._caller_audio.append(SILENT_FRAME)
             if self._link.up:
-                return [ForwardAudio(SILENT_FRAME)]
+                return SILENT_FRAME
             self._counters["dropped_frames"] += 1
         elif self.state is CallState.STREAM_OPEN or self._live:
-            self._counters["dropped_frames"] += self._waiting_audio.keep(event.payload)
+            self._counters["dropped_frames"] += self._waiting_audio.keep(payload)
         elif self.state is CallState.SETTLING:
             self._counters["frames_after_end"] += 1
         elif self.state is not CallState.OVER:
             self._counters["dropped_frames"] += 1
-        return []
+        return None
 
     # --- Losing the model -----------------------------------------------------------------------------------
 

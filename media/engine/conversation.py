@@ -304,9 +304,14 @@ class Conversation:
             if not (only_ends_call and self.responses.spoke(response_id)):
                 self.responses.want()
 
-    def mark_reached(self, event: events.MarkReached, now: float) -> None:
+    def mark_reached(self, event: events.MarkReached, now: float) -> bool:
+        """A mark came back. False: the agent goes on with what it is saying, and nothing follows from it."""
+        unfinished = self.playback.unfinished
         if not self.playback.mark_reached(event.name, now):
             self._counters["stale_marks"] += 1
+        self._deadlines.set(Deadline.PLAYBACK, self.playback.deadline())
+        goes_on = self.playback.busy and self.playback.unfinished == unfinished
+        return not goes_on or self.floor.waits_for_playback or self.secure.active
 
     def key_pressed(self, event: events.DtmfPressed, now: float) -> list[Command]:
         self._caller_is_there()

@@ -58,6 +58,11 @@ class Floor:
         """Has the agent stopped, and is it not known yet whether it was interrupted?"""
         return bool(self._interruption)
 
+    @property
+    def waits_for_playback(self) -> bool:
+        """Does the caller speak over something that nobody may stop, and is to be listened to when that has ended?"""
+        return bool(self._talks_over)
+
     def doubt_until(self) -> float | None:
         return self._interruption.deadline()
 

@@ -129,6 +129,11 @@ class Playback:
         """Is the model in the middle of an item?"""
         return any(not item.complete for item in self._open.values())
 
+    @property
+    def unfinished(self) -> int:
+        """How many items are neither cut nor heard to their ends."""
+        return len(self._open)
+
     def is_cut(self, item_id: str) -> bool:
         return self.items[item_id].cut
 

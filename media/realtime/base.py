@@ -31,6 +31,9 @@ class ModelSession(Protocol):
         """Send one command before this returns; False, and nothing is sent, if that cannot be (a slow or a closed
         socket, a command that takes time): then `perform` is the way."""
 
+    def forward_now(self, payload: str) -> bool:
+        """`perform_now` of ForwardAudio, for 50 times a second."""
+
     async def perform(self, command: ModelCommand) -> None:
         """Send one command. Raise ModelUnavailable when the socket is gone."""
 

@@ -118,6 +118,12 @@ class OpenAIRealtimeSession:
             self._socket.send_now(message)
         return True
 
+    def forward_now(self, payload: str) -> bool:
+        if not self._socket.writable:
+            return False
+        self._socket.send_now(wire.append(payload))
+        return True
+
     async def perform(self, command: ModelCommand) -> None:
         if isinstance(command, CloseModel):
             await self.close()

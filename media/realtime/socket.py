@@ -31,6 +31,7 @@ from picows import ws_connect as picows_connect
 IDLE_SECONDS = 20.0  # without a frame, and then without a pong: the server is gone
 _NO_STATUS, _ABNORMAL = 1005, 1006  # RFC 6455 §7.4.1: never on the wire
 _TOO_BIG = 1009
+_TEXT = WSMsgType.TEXT  # looked up once: finding a member of an enumeration costs as much as reading a frame
 
 _logger = logging.getLogger("picows.client")
 _logger.setLevel(logging.WARNING)  # it tells of every connection
@@ -62,6 +63,7 @@ class ModelSocket(WSListener):
         self._parts: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
         self._transport: WSTransport
+        self.writable = True  # it is open, and the other side has read what was sent, but for what fits into a buffer
         self._may_write = asyncio.Event()
         self._may_write.set()
         self._gone = asyncio.Event()
@@ -84,14 +86,9 @@ class ModelSocket(WSListener):
         while self._inbox:
             reader(self._inbox.popleft())
 
-    @property
-    def writable(self) -> bool:
-        """Is it open, and has the other side read what was sent before, but for what fits into a buffer?"""
-        return self._may_write.is_set() and not self._is_closing
-
     def send_now(self, message: bytes) -> None:
         """Whoever does not look at `writable` first fills this process's memory."""
-        self._transport.send(WSMsgType.TEXT, message)
+        self._transport.send(_TEXT, message)
 
     async def send(self, message: bytes) -> None:
         """Raise SocketClosed."""
@@ -102,15 +99,14 @@ class ModelSocket(WSListener):
 
     def abandon(self) -> None:
         """Leave without waiting for an answer."""
-        self._transport.send_close(WSCloseCode.OK)
+        self._send_close(WSCloseCode.OK)
         self._transport.disconnect()
 
     async def close(self) -> None:
         """Say goodbye, and wait until the other side has, which the caller may tire of."""
         if self._gone.is_set():
             return
-        if not self._transport.is_close_frame_sent:
-            self._transport.send_close(WSCloseCode.OK)
+        self._send_close(WSCloseCode.OK)
         try:
             await self._gone.wait()
         finally:
@@ -120,6 +116,11 @@ class ModelSocket(WSListener):
     def _is_closing(self) -> bool:
         return self._gone.is_set() or self._transport.is_close_frame_sent
 
+    def _send_close(self, code: WSCloseCode) -> None:
+        self.writable = False
+        if not self._transport.is_close_frame_sent:
+            self._transport.send_close(code)
+
     # --- What picows tells -----------------------------------------------------------------------------------
 
     def on_ws_connected(self, transport: WSTransport) -> None:
@@ -127,33 +128,37 @@ class ModelSocket(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
-        if kind == WSMsgType.CLOSE:
+        if kind == _TEXT:
+            self._got(frame)
+        elif kind == WSMsgType.CLOSE:
             self._code = int(cast(Any, frame.get_close_code())) or _NO_STATUS
-            if not transport.is_close_frame_sent:
-                transport.send_close(WSCloseCode.OK)
+            self._send_close(WSCloseCode.OK)
             transport.disconnect()
-        elif kind in (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION):
-            self._got(transport, frame)
+        elif kind in (WSMsgType.BINARY, WSMsgType.CONTINUATION):
+            self._got(frame)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
+        self.writable = False
         self._gone.set()
         self._may_write.set()
         self._wake_reader()
 
     def pause_writing(self) -> None:
+        self.writable = False
         self._may_write.clear()
 
     def resume_writing(self) -> None:
+        self.writable = not self._is_closing
         self._may_write.set()
 
-    def _got(self, transport: WSTransport, frame: WSFrame) -> None:
+    def _got(self, frame: WSFrame) -> None:
         payload = frame.get_payload_as_bytes()
         if self._parts or not frame.fin:
             self._parts.append(payload)
             if sum(map(len, self._parts)) > self._max_bytes:
                 self._code = _TOO_BIG
-                transport.send_close(WSCloseCode.MESSAGE_TOO_BIG)
-                transport.disconnect()
+                self._send_close(WSCloseCode.MESSAGE_TOO_BIG)
+                self._transport.disconnect()
                 return
             if not frame.fin:
                 return

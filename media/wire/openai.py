@@ -353,6 +353,11 @@ SAY_INSTRUCTIONS = (
 )
 
 
+def append(payload: str) -> bytes:
+    """Write what `encode` makes of ForwardAudio."""
+    return _write(_Append(payload))
+
+
 def encode(command: commands.ModelCommand) -> list[bytes]:
     """Write the client events for one command, in order, each as the UTF-8 of a text frame. CloseModel is the socket's
     business: none."""
@@ -361,7 +366,7 @@ def encode(command: commands.ModelCommand) -> list[bytes]:
 
 def _client_events(command: commands.ModelCommand) -> list[_Append] | list[dict[str, Any]]:
     match command:
-        case commands.ForwardAudio():  # 50 times a second in every call
+        case commands.ForwardAudio():
             return [_Append(command.payload)]
         case commands.Say():
             instructions = SAY_INSTRUCTIONS.format(command.text)

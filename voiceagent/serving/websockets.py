@@ -5,8 +5,9 @@ uvicorn do for each of them is most of what a call costs (performance 3.1, docs/
 sets WEB_SERVER=daphne: nothing else depends on this file.
 
 Beyond ASGI it offers the application an extension, `voiceagent.direct`, for what comes and goes 50 times a second, with
-no task in between: "write" sends the UTF-8 of a text before it returns, or says that it cannot; "read" takes a function
-which is given each text first, as long as the application waits for one, and says whether that was all.
+no task in between: "write" sends texts, as UTF-8, before the loop looks at its sockets again, or says that it cannot;
+"read" takes a function which is given each text first, as bytes that may not be UTF-8, as long as the application waits
+for one, and says whether that was all.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -29,6 +30,7 @@ HANDSHAKE_SECONDS = 15.0  # for the application to accept or refuse: as long as 
 IDLE_SECONDS = 20.0  # without a frame, and then without a pong: the peer is gone
 CLOSING_SECONDS = 5.0  # for the peer to answer our close
 _NO_STATUS, _ABNORMAL = 1005, 1006  # RFC 6455 §7.4.1: never on the wire
+_TEXT = WSMsgType.TEXT  # looked up once: finding a member of an enumeration costs as much as reading a frame
 
 _logger = logging.getLogger("voiceagent.websockets")
 _picows_logger = logging.getLogger("picows.server")
@@ -52,7 +54,7 @@ class WebsocketConnection(asyncio.Protocol):
         self._request = b""
         self._inbox: deque[dict[str, Any]] = deque()
         self._waiter: asyncio.Future[None] | None = None  # the application waits for a message
-        self._reader: Callable[[str], bool] | None = None
+        self._reader: Callable[[bytes], bool] | None = None
         self._socket: asyncio.Transport
         self._websocket: WSTransport | None = None  # from the moment of acceptance
         self._writable = asyncio.Event()
@@ -187,14 +189,17 @@ class WebsocketConnection(asyncio.Protocol):
             case kind:
                 raise RuntimeError(f"a websocket does not know {kind}")
 
-    def write(self, text: bytes) -> bool:
-        """Send a text at once. False, and nothing is sent: the peer has not read what was sent before, or is gone."""
+    def write(self, texts: Sequence[bytes]) -> bool:
+        """Send texts now. False, and nothing is sent: the peer has not read what was sent before, or is gone."""
         if self._gone or self._websocket is None or not self._writable.is_set():
             return False
-        self._websocket.send(WSMsgType.TEXT, text)
+        if len(texts) == 1:
+            self._websocket.send(_TEXT, texts[0])
+        else:  # one packet and one system call for all of them: picows makes one for each
+            self._websocket.underlying_transport.write(b"".join([part for text in texts for part in _frame(text)]))
         return True
 
-    def _read_by(self, reader: Callable[[str], bool]) -> None:
+    def _read_by(self, reader: Callable[[bytes], bool]) -> None:
         self._reader = reader
 
     def _write(self, message: dict[str, Any]) -> None:
@@ -202,7 +207,7 @@ class WebsocketConnection(asyncio.Protocol):
             raise ClientDisconnected
         text = message.get("text")
         if text is not None:
-            self._websocket.send(WSMsgType.TEXT, text.encode())
+            self._websocket.send(_TEXT, text.encode())
         else:
             self._websocket.send(WSMsgType.BINARY, message["bytes"])
 
@@ -217,11 +222,10 @@ class WebsocketConnection(asyncio.Protocol):
     def opened(self, websocket: WSTransport) -> None:
         self._websocket = websocket
 
-    def got_text(self, text: str) -> None:
-        # Only while the application has seen everything before: texts keep their order.
-        if self._reader is not None and self._waiter is not None and self._reader(text):
-            return
-        self.got({"type": "websocket.receive", "text": text})
+    def reads(self, text: bytes) -> bool:
+        """Give the application a text, if it is waiting and wants it that way."""
+        # Only while it has seen everything before: texts keep their order.
+        return self._waiter is not None and self._reader is not None and self._reader(text)
 
     def got(self, message: dict[str, Any]) -> None:
         self._inbox.append(message)
@@ -262,13 +266,15 @@ class _Listener(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
-        if kind == WSMsgType.TEXT and frame.fin and not self._parts:  # 50 times a second in every call
+        if kind == _TEXT and frame.fin and not self._parts:  # 50 times a second in every call
+            if self._connection.reads(frame.get_payload_as_bytes()):
+                return
             try:
                 text = frame.get_payload_as_utf8_text()
             except UnicodeDecodeError:
                 self._end(transport, WSCloseCode.INVALID_TEXT)
                 return
-            self._connection.got_text(text)
+            self._connection.got({"type": "websocket.receive", "text": text})
         elif kind == WSMsgType.CLOSE:
             self._closed(transport, frame)
         elif kind in (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION):
@@ -314,6 +320,16 @@ class _Listener(WSListener):
         self._parts = []
         transport.send_close(code)
         transport.disconnect()
+
+
+def _frame(text: bytes) -> tuple[bytes, bytes]:
+    """A whole text message of a server, which does not mask: its head, and the text (RFC 6455 §5.2)."""
+    size = len(text)
+    if size < 126:
+        return bytes((0x81, size)), text
+    if size < 1 << 16:
+        return b"\x81\x7e" + size.to_bytes(2, "big"), text
+    return b"\x81\x7f" + size.to_bytes(8, "big"), text
 
 
 def _feed(protocol: Any, data: bytes) -> None:
