@@ -203,7 +203,7 @@ class CallBridge:
         self.feed(StreamStarted(stream_sid))
 
     def hear(self, payload: str) -> None:
-        """`feed` of CallerAudio, for 50 times a second: it moves no deadline, and all there is to do is to pass it on."""
+        """`feed` of CallerAudio, for 50 times a second: all there is to do is to pass it on, and no deadline moves."""
         if self._is_over:
             return
         try:
@@ -246,8 +246,6 @@ class CallBridge:
         """Perform every command of the engine's answer, in order, then set the timer anew."""
         try:
             self._perform_all(ask(), now)
-            if self._call.deadline() is None:
-                self._end()
         except Exception:  # noqa: BLE001 - the edge of a call: a mistake of ours, and the record is finished all the same
             self._broken(about=about)
         self._set_timer()
@@ -257,11 +255,14 @@ class CallBridge:
         self._abandon()
 
     def _set_timer(self) -> None:
-        """Arm the timer for the engine's deadline. An armed timer that is too early stays: it re-arms itself.
+        """Arm the timer for the engine's deadline, or end with the engine. An armed timer that is too early stays: it
+        re-arms itself.
 
         Many events move some deadline; a cancelled handle for each would only fill the loop's heap.
         """
         deadline = None if self._is_over else self._call.deadline()
+        if deadline is None:
+            self._end()
         if self._timer is not None:
             if deadline is not None and self._timer_at <= deadline:
                 return

@@ -375,6 +375,8 @@ class Call:
                 return self._hand_over(now)
             case Deadline.SETTLE:
                 return self._finish(now)
+            case Deadline.PLAYBACK if self._conversation.only_goes_on_speaking(now):
+                return self._conversation.playback_due(now)
             case Deadline.DEAD_AIR:
                 return self._dead_air(now)
             case Deadline.SILENCE:

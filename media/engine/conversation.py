@@ -310,8 +310,8 @@ class Conversation:
         if not self.playback.mark_reached(event.name, now):
             self._counters["stale_marks"] += 1
         self._deadlines.set(Deadline.PLAYBACK, self.playback.deadline())
-        goes_on = self.playback.busy and self.playback.unfinished == unfinished
-        return not goes_on or self.floor.waits_for_playback or self.secure.active
+        goes_on = self.playback.model_speaks and self.playback.unfinished == unfinished
+        return not goes_on or self._somebody_waits_for_playback
 
     def key_pressed(self, event: events.DtmfPressed, now: float) -> list[Command]:
         self._caller_is_there()
@@ -374,6 +374,15 @@ class Conversation:
         """How long a call that is ending waits for what is left on the line; None: for nothing more."""
         until = self.floor.doubt_until() if self.floor.in_doubt else self.playback.all_played_by()
         return until if until is not None and until > now else None
+
+    @property
+    def _somebody_waits_for_playback(self) -> bool:
+        return self.floor.waits_for_playback or self.secure.active
+
+    def only_goes_on_speaking(self, now: float) -> bool:
+        """Is all that is due the next piece of what the agent is saying?"""
+        goes_on = self.playback.model_speaks and not self.playback.overdue(now)
+        return goes_on and not self._somebody_waits_for_playback
 
     def playback_due(self, now: float) -> list[Command]:
         if self.playback.overdue(now):

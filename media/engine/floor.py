@@ -294,8 +294,8 @@ class Floor:
 
     def _sounds_like_echo(self, now: float) -> bool | None:
         """None: that cannot be told."""
-        lines = dict.fromkeys(self._playback.heard_lately(now, unsure=size) for size in UNSURE_BYTES)
-        if not any(lines):
+        lines = self._playback.heard_lately(now, UNSURE_BYTES)
+        if not lines:
             return False
         # The sound itself and a moment before: an earlier one has another place on the line.
         frames = min(LONGEST_FRAMES, int((now - self._sound_began + BEFORE_SPEECH_SECONDS) / FRAME_SECONDS))

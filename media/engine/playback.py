@@ -17,7 +17,7 @@ carrier's line since the beginning of the call. What a clear threw away has not 
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from media.engine.commands import PlayAudio, SendMark
@@ -29,6 +29,7 @@ MARK_BYTES = 9 * FRAME_BYTES  # 180 ms
 SILENCE = b"\xff"
 LATELY_BYTES = 24_000  # of what was heard: 3 s, to know the agent's own echo by
 AHEAD_BYTES = 8 * FRAME_BYTES
+REFILL_SECONDS = 0.18  # ... and this much is played before more is sent: two pieces at a time cost little more than one
 DRY_SECONDS = 0.03  # shorter gaps between two pieces are the timer's
 MARKS_TOLD_BY = 10
 MARKS_TO_TELL = 3  # fewer may all be late
@@ -100,6 +101,7 @@ class Playback:
         self._cleared = (0.0, b"")  # when, and what would have come next
         self._overdue_seconds = overdue_seconds
         self._ahead_seconds = ahead_seconds
+        self._refill_seconds = min(REFILL_SECONDS, ahead_seconds / 4)
 
     @property
     def busy(self) -> bool:
@@ -152,7 +154,7 @@ class Playback:
         if self._held:
             return None
         if self._can_send() and self._keeps_up:
-            return self._runs_dry_at - self._ahead_seconds
+            return self._runs_dry_at - self._ahead_seconds + self._refill_seconds
         if not self.on_the_line:
             return None
         return self._ends_at + (STALL_SECONDS if self._unmarked else self._overdue_seconds)
@@ -207,7 +209,7 @@ class Playback:
 
     def mark_reached(self, name: str, now: float) -> bool:
         """A mark came back. False if it counts for nothing: it was cleared, given up, or never ours."""
-        if all(name != out for out, _ in self._marks):
+        if not self._marks or (name != self._marks[0][0] and all(name != out for out, _ in self._marks)):
             return False
         while True:  # marks keep their order: one that comes back vouches for those before it
             out, position = self._marks.popleft()
@@ -268,21 +270,25 @@ class Playback:
         self._open.clear()
         return lost
 
-    def heard_lately(self, now: float, *, unsure: int = 0) -> bytes:
-        """The last 3 seconds of the line, with silence where nothing played; empty if nothing did. To a bit further
-        than now (AHEAD_BYTES): what we know of playback comes with a delay. For the same reason so many bytes
-        (`unsure`) of what was last cleared may have been heard all the same."""
+    def heard_lately(self, now: float, unsure: Sequence[int] = (0,)) -> list[bytes]:
+        """The last 3 seconds of the line, with silence where nothing played; none if nothing did. To a bit further
+        than now (AHEAD_BYTES): what we know of playback comes with a delay. For the same reason so many bytes of what
+        was last cleared may have been heard all the same: one line for each of `unsure` that makes a difference."""
         self._credit(self._position(now), now)
         if not self._lately or self._lately[-1][0] < now - LATELY_BYTES / BYTES_PER_SECOND:
-            return b""
+            return []
         line = self._line_until(now, LATELY_BYTES - AHEAD_BYTES)
+        coming = b"".join(bytes(piece.audio) for piece, _ in self._unplayed)[:AHEAD_BYTES]
+        line += coming + SILENCE * (AHEAD_BYTES - len(coming))
+        lines = [bytes(line)]
         heard_until = self._lately[-1][0]
         cleared_at, cleared = self._cleared
-        place = len(line) - round((now - cleared_at) * BYTES_PER_SECOND)
-        if unsure and heard_until <= cleared_at and 0 <= place <= len(line) - unsure:
-            line[place : place + len(cleared[:unsure])] = cleared[:unsure]
-        coming = b"".join(bytes(piece.audio) for piece, _ in self._unplayed)[:AHEAD_BYTES]
-        return bytes(line + coming + SILENCE * (AHEAD_BYTES - len(coming)))[-LATELY_BYTES:]
+        place = LATELY_BYTES - AHEAD_BYTES - round((now - cleared_at) * BYTES_PER_SECOND)
+        for size in unsure:
+            if size and heard_until <= cleared_at and 0 <= place <= LATELY_BYTES - AHEAD_BYTES - size:
+                line[place : place + len(cleared[:size])] = cleared[:size]
+                lines.append(bytes(line))
+        return lines
 
     def _line_until(self, now: float, size: int) -> bytearray:
         """The last so many bytes of the line before now. A stretch of audio was played without a pause, whatever we

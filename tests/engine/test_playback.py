@@ -376,11 +376,11 @@ class WhatNobodyMayStop(SimpleTestCase):
 class HeardLately(SimpleTestCase):
     def test_it_is_what_played_up_to_now_with_the_silence_between(self) -> None:
         book, one, two = playback(), speech(180, 1), speech(180, 2)
-        self.assertEqual(book.heard_lately(5.0), b"")
+        self.assertEqual(book.heard_lately(5.0), [])
         book.receive("r", "a", one, 5.0)
         book.mark_reached("m1", 5.18)
         book.receive("r", "b", two, 5.5)
-        heard = book.heard_lately(5.6001)
+        [heard] = book.heard_lately(5.6001)
         self.assertEqual(len(heard), 24_000)
         spoken = [at for at, byte in enumerate(heard) if byte != 0xFF]
         self.assertAlmostEqual(spoken[0], 24_000 - 1280 - 4801, delta=10)  # 600 ms ago
@@ -393,23 +393,32 @@ class HeardLately(SimpleTestCase):
         book = playback()
         book.receive("r", "a", sound(180), 5.0)
         book.mark_reached("m1", 5.18)
-        self.assertNotEqual(book.heard_lately(8.1), b"")
-        self.assertEqual(book.heard_lately(8.2), b"")
+        self.assertNotEqual(book.heard_lately(8.1), [])
+        self.assertEqual(book.heard_lately(8.2), [])
 
     def test_of_a_long_answer_only_the_end_is_kept(self) -> None:
         book, said = playback(), speech(9000)
         book.receive("r", "a", said, 0.0)
         for number in range(50):
             book.mark_reached(f"m{number + 1}", (number + 1) * 0.18)
-        self.assertEqual(book.heard_lately(9.0), said[-22_720:] + b"\xff" * 1280)
+        self.assertEqual(book.heard_lately(9.0), [said[-22_720:] + b"\xff" * 1280])
         self.assertLess(sum(len(piece) for _, piece, _ in book._lately), 29_000)
 
     def test_what_was_cleared_was_not_heard(self) -> None:
         book, said = playback(), speech(1000)
         book.receive("r", "a", said, 0.0)
         book.hold(0.1)
-        heard = book.heard_lately(0.5)
+        [heard] = book.heard_lately(0.5)
         self.assertEqual(heard[-5280:], said[:800] + b"\xff" * 4480)
+
+    def test_some_of_what_was_cleared_may_have_been_heard_all_the_same(self) -> None:
+        book, said = playback(), speech(1000)
+        book.receive("r", "a", said, 0.0)
+        book.hold(0.1)
+        lines = book.heard_lately(0.5, (0, 320, 640))
+        heard = [said[: 800 + more] + b"\xff" * (4480 - more) for more in (0, 320, 640)]
+        self.assertEqual([line[-5280:] for line in lines], heard)
+        self.assertEqual(len(book.heard_lately(2.9, (0, 320, 640))), 1)  # as long ago as the line is long
 
     def test_it_has_no_holes_where_we_thought_better_of_the_time(self) -> None:
         """Marks that come late teach that playback began later than was thought: the first part of it, too."""
@@ -419,7 +428,7 @@ class HeardLately(SimpleTestCase):
         for number, now in ((2, 0.42), (3, 0.60), (4, 0.78)):
             book.heard_lately(now - 0.05)
             book.mark_reached(f"m{number}", now)
-        heard = book.heard_lately(0.85)
+        [heard] = book.heard_lately(0.85)
         spoken = [at for at, byte in enumerate(heard) if byte != 0xFF]
         self.assertIn(said[:5600], heard)
         self.assertLess(spoken[-1] - spoken[0], 24_000 - 1280)

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from businesses.snapshots import AgentSnapshot
@@ -99,7 +99,7 @@ class ListCarrier:
         self.blocked = False
         self.broken = False
 
-    def send_now(self, text: bytes) -> bool:
+    def send_now(self, texts: Sequence[bytes]) -> bool:
         return False
 
     async def send_text(self, text: bytes) -> None:
@@ -142,6 +142,9 @@ class FakeSession:
                 return
 
     def perform_now(self, command: ModelCommand) -> bool:
+        return False
+
+    def forward_now(self, payload: str) -> bool:
         return False
 
     async def perform(self, command: ModelCommand) -> None:

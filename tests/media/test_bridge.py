@@ -81,6 +81,10 @@ class ScriptedCall:
         self.received.append(event)
         return self._answer(self.answers.get(type(event), []))
 
+    def hear(self, payload: str, now: float) -> str | None:
+        self.received.append(CallerAudio(payload))
+        return payload
+
     def tick(self, now: float) -> list[Command]:
         self.ticks.append(now)
         self.due = now + 3600
@@ -138,8 +142,8 @@ class BridgeTests(BridgeCase):
     async def test_commands_reach_the_model_and_the_carrier_in_order(self) -> None:
         bridge, call = await self.begin_with_model()
         bridge.start(CALLER, STREAM_SID)
-        call.answers[CallerAudio] = [ForwardAudio(FRAME), Respond(), PlayAudio(SOUND), SendMark("m-1")]
-        bridge.feed(CallerAudio(FRAME))
+        call.answers[DtmfPressed] = [ForwardAudio(FRAME), Respond(), PlayAudio(SOUND), SendMark("m-1")]
+        bridge.feed(DtmfPressed("1"))
         await self.until(lambda: len(self.carrier.messages) == 2)
         self.assertEqual(self.model.session.commands, [ForwardAudio(FRAME), Respond()])
         self.assertEqual([message["event"] for message in self.carrier.messages], ["media", "mark"])
@@ -157,8 +161,8 @@ class BridgeTests(BridgeCase):
     async def test_a_clear_overtakes_audio_that_waits(self) -> None:
         bridge, call = self.begin()
         bridge.start(CALLER, STREAM_SID)
-        call.answers[CallerAudio] = [PlayAudio(b"1" * 160), SendMark("m-1"), ClearPlayback(), PlayAudio(b"2" * 160)]
-        bridge.feed(CallerAudio(FRAME))
+        call.answers[DtmfPressed] = [PlayAudio(b"1" * 160), SendMark("m-1"), ClearPlayback(), PlayAudio(b"2" * 160)]
+        bridge.feed(DtmfPressed("1"))
         await self.until(lambda: len(self.carrier.messages) == 3)
         self.assertEqual([message["event"] for message in self.carrier.messages], ["clear", "mark", "media"])
         self.assertEqual(b64decode(self.carrier.messages[2]["media"]["payload"]), b"2" * 160)
@@ -169,8 +173,8 @@ class BridgeTests(BridgeCase):
         bridge.start(CALLER, STREAM_SID)
         now = asyncio.get_running_loop().time()
         turn = Turn(1, 2, "Open today?", "Yes.", "Yes.", 500, 480, True, now, now + 1.5)
-        call.answers[CallerAudio] = [SaveTurn(turn)]
-        bridge.feed(CallerAudio(FRAME))
+        call.answers[DtmfPressed] = [SaveTurn(turn)]
+        bridge.feed(DtmfPressed("1"))
         call.answers[ShutdownRequested] = [
             CloseStream(),
             FinishCall("completed", "caller_hung_up", (turn,), {"interruptions": 1}),
@@ -200,8 +204,8 @@ class BridgeTests(BridgeCase):
         bridge, call = self.begin()
         bridge.start(CALLER, STREAM_SID)
         call.ended_reason = "max_duration"
-        call.answers[CallerAudio] = [CloseStream()]  # and the end comes later: transcripts are waited for
-        bridge.feed(CallerAudio(FRAME))
+        call.answers[DtmfPressed] = [CloseStream()]  # and the end comes later: transcripts are waited for
+        bridge.feed(DtmfPressed("1"))
         self.assertIsNone(self.carrier.close_code)
         self.assertEqual(live_calls.ended_reason(CALL_SID), "max_duration")
         await self.until(lambda: self.carrier.close_code)
@@ -257,7 +261,6 @@ class BridgeTests(BridgeCase):
     async def test_a_model_writer_that_loses_its_socket_is_reported(self) -> None:
         bridge, call = await self.begin_with_model()
         self.model.session.send_error = ModelUnavailable("closed_1011", permanent=False)
-        call.answers[CallerAudio] = [ForwardAudio(FRAME)]
         bridge.feed(CallerAudio(FRAME))
         await self.until(lambda: ModelClosed("closed_1011") in call.received)
         await self.end(bridge)
@@ -266,16 +269,16 @@ class BridgeTests(BridgeCase):
         bridge, call = self.begin()
         self.carrier.broken = True
         bridge.start(CALLER, STREAM_SID)
-        call.answers[CallerAudio] = [PlayAudio(SOUND)]
-        bridge.feed(CallerAudio(FRAME))
+        call.answers[DtmfPressed] = [PlayAudio(SOUND)]
+        bridge.feed(DtmfPressed("1"))
         await self.until(lambda: CarrierClosed() in call.received)
         await self.end(bridge)
 
     async def test_an_engine_that_breaks_still_finishes_the_record_with_the_settled_turns(self) -> None:
         bridge, call = self.begin()
         bridge.start(CALLER, STREAM_SID)
-        call.answers[CallerAudio] = [SaveTurn(TURN)]
-        bridge.feed(CallerAudio(FRAME))
+        call.answers[DtmfPressed] = [SaveTurn(TURN)]
+        bridge.feed(DtmfPressed("1"))
         with mock.patch.object(call, "receive", side_effect=ZeroDivisionError):
             bridge.feed(DtmfPressed("1"))
         async with asyncio.timeout(5):
@@ -298,8 +301,8 @@ class BridgeTests(BridgeCase):
         self.carrier.blocked = True
         bridge, call = self.begin()
         bridge.start(CALLER, STREAM_SID)
-        call.answers[CallerAudio] = [PlayAudio(SOUND)] * 4000
-        bridge.feed(CallerAudio(FRAME))
+        call.answers[DtmfPressed] = [PlayAudio(SOUND)] * 4000
+        bridge.feed(DtmfPressed("1"))
         await self.until(lambda: CarrierClosed() in call.received)
         self.assertEqual([line["event"] for line in self.logs].count("carrier_reads_too_slowly"), 1)
         await self.end(bridge)
@@ -307,7 +310,6 @@ class BridgeTests(BridgeCase):
     async def test_audio_for_a_model_that_does_not_read_is_bounded(self) -> None:
         bridge, call = await self.begin_with_model()
         self.model.session.blocked = True
-        call.answers[CallerAudio] = [ForwardAudio(FRAME)]
         for _ in range(300):
             bridge.feed(CallerAudio(FRAME))
         await self.end(bridge)
@@ -316,8 +318,8 @@ class BridgeTests(BridgeCase):
 
     async def test_a_tool_answers_through_the_engine(self) -> None:
         bridge, call = self.begin()
-        call.answers[CallerAudio] = [RunTool("call_1", "end_call", "{}", 1.0), RunTool("call_2", "book", "{}", 1.0)]
-        bridge.feed(CallerAudio(FRAME))
+        call.answers[DtmfPressed] = [RunTool("call_1", "end_call", "{}", 1.0), RunTool("call_2", "book", "{}", 1.0)]
+        bridge.feed(DtmfPressed("1"))
         await self.until(lambda: len([e for e in call.received if isinstance(e, ToolFinished)]) == 2)
         finished = {event.tool_call_id: event.output for event in call.received if isinstance(event, ToolFinished)}
         self.assertEqual(finished, {"call_1": '{"ok": true}', "call_2": '{"error": "unknown_tool"}'})
@@ -330,9 +332,9 @@ class BridgeTests(BridgeCase):
             raise ZeroDivisionError
 
         bridge, call = self.begin()
-        call.answers[CallerAudio] = [RunTool("call_1", "hangs", "{}", 0.01), RunTool("call_2", "fails", "{}", 1.0)]
+        call.answers[DtmfPressed] = [RunTool("call_1", "hangs", "{}", 0.01), RunTool("call_2", "fails", "{}", 1.0)]
         with mock.patch("media.tools.run", hang):
-            bridge.feed(CallerAudio(FRAME))
+            bridge.feed(DtmfPressed("1"))
             await self.until(lambda: len([e for e in call.received if isinstance(e, ToolFinished)]) == 2)
         finished = [event for event in call.received if isinstance(event, ToolFinished)]
         errors = {event.tool_call_id: json.loads(event.output)["error"] for event in finished}
@@ -343,14 +345,14 @@ class BridgeTests(BridgeCase):
         bridge, call = self.begin()
         await self.end(bridge)
         told = len(call.received)
-        bridge.feed(CallerAudio(FRAME))
+        bridge.feed(DtmfPressed("1"))
         self.assertEqual(len(call.received), told)
 
     async def test_no_word_of_the_call_is_in_the_log(self) -> None:
         bridge, call = await self.begin_with_model()
         bridge.start(CALLER, STREAM_SID)
-        call.answers[CallerAudio] = [Say("canary-greeting"), SaveTurn(TURN)]
-        bridge.feed(CallerAudio(FRAME))
+        call.answers[DtmfPressed] = [Say("canary-greeting"), SaveTurn(TURN)]
+        bridge.feed(DtmfPressed("1"))
         await self.end(bridge)
         self.assertTrue(self.logs)
         text = str(self.logs)

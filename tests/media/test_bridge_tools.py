@@ -8,8 +8,8 @@ from unittest import mock
 from media import tools
 from media.bridge import CallBridge
 from media.engine.commands import ClearPlayback, RunTool
-from media.engine.events import CallerAudio, ToolFinished
-from tests.media.fakes import FRAME, STREAM_SID, agent
+from media.engine.events import DtmfPressed, ToolFinished
+from tests.media.fakes import STREAM_SID, agent
 from tests.media.test_bridge import CALLER, BridgeCase
 
 
@@ -19,9 +19,9 @@ class ToolsInACallTests(BridgeCase):
         self.enterContext(mock.patch("tests.media.test_bridge.agent", lambda: agent(tools=("take_message",))))
         bridge, call = self.begin()
         bridge.start(CALLER, STREAM_SID)
-        call.answers[CallerAudio] = list(commands)
-        bridge.feed(CallerAudio(FRAME))
-        call.answers[CallerAudio] = [ClearPlayback()]
+        call.answers[DtmfPressed] = list(commands)
+        bridge.feed(DtmfPressed("1"))
+        call.answers[DtmfPressed] = [ClearPlayback()]
         return bridge, call
 
     def uses(self) -> list[tuple[str, str]]:
@@ -52,7 +52,7 @@ class ToolsInACallTests(BridgeCase):
         with mock.patch("media.tools.run", _after(go_on)):
             bridge, call = await self.talking(RunTool("call_1", "take_message", "{}", 5.0))
             await self.until(self.uses)
-            bridge.feed(CallerAudio(FRAME))  # the caller speaks up: what is playing is cleared
+            bridge.feed(DtmfPressed("1"))  # the caller speaks up: what is playing is cleared
             go_on.set()
             await self.until(lambda: any(isinstance(event, ToolFinished) for event in call.received))
         self.assertEqual(self.uses(), [("call_1", "started"), ("call_1", "finished")])

@@ -131,6 +131,9 @@ class Scripted:
     def perform_now(self, command: ModelCommand) -> bool:
         return False
 
+    def forward_now(self, payload: str) -> bool:
+        return False
+
     async def perform(self, command: ModelCommand) -> None:
         assert isinstance(command, Say)
         for event in self._answer(command.text):

@@ -13,10 +13,10 @@ from calls.carriers.twilio_recording import Paused
 from media import tools
 from media.engine.commands import GiveDigits, RunTool
 from media.engine.config import ToolSpec
-from media.engine.events import CallerAudio, DigitsWanted, ToolFinished
+from media.engine.events import DigitsWanted, DtmfPressed, ToolFinished
 from media.secure_line import LineBusy, SecureLine, StillRecorded
 from media.tools import http, secrets
-from tests.media.fakes import CALL_SID, FRAME, STREAM_SID, agent
+from tests.media.fakes import CALL_SID, STREAM_SID, agent
 from tests.media.test_bridge import CALLER, BridgeCase
 from tests.media.test_http_tools import ServiceCase
 from tests.media.test_tools import context, http_tool
@@ -121,10 +121,10 @@ class TheTool(BridgeCase):
         self.recording = Recording(self, outcome)
         bridge, call = self.begin()
         bridge.start(CALLER, STREAM_SID)
-        call.answers[CallerAudio] = [RunTool("call_1", "collect_digits", ASK, 5.0)]
+        call.answers[DtmfPressed] = [RunTool("call_1", "collect_digits", ASK, 5.0)]
         call.answers[DigitsWanted] = [given]
-        bridge.feed(CallerAudio(FRAME))
-        call.answers[CallerAudio] = []
+        bridge.feed(DtmfPressed("1"))
+        call.answers[DtmfPressed] = []
         await self.until(lambda: any(isinstance(event, ToolFinished) for event in call.received))
         [finished] = [event for event in call.received if isinstance(event, ToolFinished)]
         await self.end(bridge)
