@@ -60,9 +60,8 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
     started = False
     malformed = 0
     is_open = False
-    write: Callable[[Sequence[bytes]], bool] | None = (
-        None  # voiceagent.serving.websockets gives one, other servers do not
-    )
+    # Only voiceagent.serving.websockets gives one.
+    write: Callable[[Sequence[bytes]], bool] | None = None
 
     async def __call__(self, scope: Any, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         self.scope, self.base_send = scope, send

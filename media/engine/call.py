@@ -1,8 +1,9 @@
 """One phone call: events and the time go in, commands and the next deadline come out.
 
 The theory of operation. `receive` is the only way in for what happens (with `hear`, its short way for the caller's
-audio), `tick` for time that has passed; both return the commands to perform, in order, at once. `deadline` is when `tick` wants to be called next; None means
-that the call is over, has been reported by exactly one FinishCall, and meets every later event with silence.
+audio), `tick` for time that has passed; both return the commands to perform, in order, at once. `deadline` is when
+`tick` wants to be called next; None means that the call is over, has been reported by exactly one FinishCall, and meets
+every later event with silence.
 
 Here is the life of the call: which half of it is open, when it talks, why it ends. What is said in it is in
 `conversation.py`, the states and their moves are in `states.py`.
@@ -74,8 +75,10 @@ class Call:
         assert_never(event)
 
     def hear(self, payload: str, now: float) -> str | None:
-        """Take a frame of the caller, base64; return what the model is to hear at once, if anything. 50 times a second in
-        every call: no objects, no deadlines."""
+        """Take a frame of the caller, base64; return what the model is to hear at once, if anything.
+
+        50 times a second in every call: it makes no objects and moves no deadlines.
+        """
         self._last_frame = now
         if self._forwards:
             self._caller_audio.append(payload)

@@ -133,8 +133,10 @@ def decode(raw: str | bytes) -> Connected | Start | CarrierEvent:
 
 
 def often(raw: bytes) -> str | MarkReached | None:
-    """The short way of `decode` for what comes all the time: the base64 audio of a frame, or a mark. None for everything
-    else, be it wrong or right."""
+    """The short way of `decode` for what comes all the time: the base64 audio of a frame, or a mark.
+
+    None for everything else, be it right or wrong.
+    """
     try:
         message = _read(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):

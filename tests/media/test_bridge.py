@@ -308,7 +308,7 @@ class BridgeTests(BridgeCase):
         await self.end(bridge)
 
     async def test_audio_for_a_model_that_does_not_read_is_bounded(self) -> None:
-        bridge, call = await self.begin_with_model()
+        bridge, _ = await self.begin_with_model()
         self.model.session.blocked = True
         for _ in range(300):
             bridge.feed(CallerAudio(FRAME))
