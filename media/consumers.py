@@ -58,9 +58,10 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
     bridge: CallBridge | None = None
     ticket: Ticket
     started = False
+    waits = False  # for the next message: all before it has been seen
     malformed = 0
     is_open = False
-    # Only voiceagent.serving.websockets gives one.
+    # Given by our servers (voiceagent.serving), not by every one.
     write: Callable[[Sequence[bytes]], bool] | None = None
 
     async def __call__(self, scope: Any, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
@@ -70,7 +71,7 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
         try:
             if not await self._open():
                 return
-            while (message := await receive())["type"] == "websocket.receive":
+            while (message := await self._next(receive))["type"] == "websocket.receive":
                 if close_code := self._receive(message.get("text")):
                     await self.close_with(close_code)
                     return
@@ -81,6 +82,13 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
             self.is_open = False
             if self.bridge is not None:
                 self.bridge.feed(CarrierClosed())
+
+    async def _next(self, receive: ASGIReceiveCallable) -> Any:
+        self.waits = True
+        try:
+            return await receive()
+        finally:
+            self.waits = False
 
     # --- The handshake -------------------------------------------------------------------------------------
 
@@ -187,7 +195,8 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
 
     def _take(self, text: bytes) -> bool:
         """What comes all the time, before it goes the way of all messages; False: it is to go that way."""
-        if not (self.started and self.is_open and self.bridge is not None) or len(text) > MAX_MESSAGE_CHARS:
+        ready = self.waits and self.started and self.is_open
+        if not ready or self.bridge is None or len(text) > MAX_MESSAGE_CHARS:
             return False
         message = wire.often(text)
         if message is None:

@@ -12,24 +12,7 @@ from tests.e2e.cases import CALLER, NUMBER, SystemTestCase
 FRAME_BYTES = 160  # 20 ms of mu-law
 
 
-class ACallIsAnsweredAndLogged(SystemTestCase):
-    demo: ClassVar[CallLedger]
-    interrupted: ClassVar[CallLedger]
-    hung_up: ClassVar[CallLedger]
-    lost: ClassVar[CallLedger]
-    in_a_row: ClassVar[list[CallLedger]]
-    at_once: ClassVar[list[CallLedger]]
-
-    @classmethod
-    async def place_calls(cls) -> None:
-        async def two_in_a_row() -> list[CallLedger]:
-            return [await cls.place("question"), await cls.place("question")]
-
-        scripts = ("demo", "interrupt", "hang-up-mid-sentence", "drop-line", *["question"] * 10)
-        at_once = asyncio.gather(*(cls.place(script) for script in scripts))
-        cls.in_a_row = await two_in_a_row()
-        cls.demo, cls.interrupted, cls.hung_up, cls.lost, *cls.at_once = await at_once
-
+class LoggedTruly(SystemTestCase):
     def assert_logged_truly(self, ledger: CallLedger) -> CallLog:
         """Every utterance of both ledgers stands in the database once, in order, and every audio byte went through."""
         self.assertEqual(ledger.complaints, [], self.trouble())
@@ -62,6 +45,25 @@ class ACallIsAnsweredAndLogged(SystemTestCase):
             self.assertTrue(texts[-1].startswith(replies[-1]), f"{texts[-1]!r} goes on from {replies[-1]!r}")
             replies, texts = replies[:-1], texts[:-1]
         self.assertEqual(replies, texts)
+
+
+class ACallIsAnsweredAndLogged(LoggedTruly):
+    demo: ClassVar[CallLedger]
+    interrupted: ClassVar[CallLedger]
+    hung_up: ClassVar[CallLedger]
+    lost: ClassVar[CallLedger]
+    in_a_row: ClassVar[list[CallLedger]]
+    at_once: ClassVar[list[CallLedger]]
+
+    @classmethod
+    async def place_calls(cls) -> None:
+        async def two_in_a_row() -> list[CallLedger]:
+            return [await cls.place("question"), await cls.place("question")]
+
+        scripts = ("demo", "interrupt", "hang-up-mid-sentence", "drop-line", *["question"] * 10)
+        at_once = asyncio.gather(*(cls.place(script) for script in scripts))
+        cls.in_a_row = await two_in_a_row()
+        cls.demo, cls.interrupted, cls.hung_up, cls.lost, *cls.at_once = await at_once
 
     def test_the_demonstration_call_stands_in_the_log_word_for_word(self) -> None:
         row = self.assert_logged_truly(self.demo)
@@ -107,3 +109,18 @@ class ACallIsAnsweredAndLogged(SystemTestCase):
         row = self.finished(self.lost.call_sid)
         self.assertEqual(row.ended_reason, "stream_lost")
         self.assertEqual(self.turns(self.lost.call_sid)[1].user_text, speech.load("ask-parking").text)
+
+
+class DaphneServesTheSame(LoggedTruly):
+    environment: ClassVar[dict[str, str]] = {"WEB_SERVER": "daphne"}
+    demo: ClassVar[CallLedger]
+    interrupted: ClassVar[CallLedger]
+
+    @classmethod
+    async def place_calls(cls) -> None:
+        cls.demo, cls.interrupted = await asyncio.gather(cls.place("demo"), cls.place("interrupt"))
+
+    def test_calls_stand_in_the_log_word_for_word(self) -> None:
+        for ledger, turns in ((self.demo, 4), (self.interrupted, 3)):
+            row = self.assert_logged_truly(ledger)
+            self.assertEqual((row.status, row.expected_turns), ("completed", turns))

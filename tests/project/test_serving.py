@@ -196,12 +196,12 @@ class DirectTest(SimpleTestCase):
     """The extension that spares the call path its tasks."""
 
     async def test_texts_go_to_the_reader_in_order_until_it_declines_one(self) -> None:
-        taken: list[str] = []
+        taken: list[bytes] = []
 
         class Direct(Recorder):
             async def talk(self, receive: Receive, send: Send) -> None:
-                def read(text: str) -> bool:
-                    if text.startswith("queue"):
+                def read(text: bytes) -> bool:
+                    if text.startswith(b"queue"):
                         return False
                     taken.append(text)
                     return True
@@ -216,9 +216,24 @@ class DirectTest(SimpleTestCase):
             while (await client.recv()) != "queue 2":
                 pass
         queued = [message["text"] for message in app.messages if message["type"] == "websocket.receive"]
-        self.assertEqual(taken[:2], ["one", "two"])
-        self.assertEqual(sorted([*taken, *queued]), ["one", "queue 1", "queue 2", "three", "two"])
+        self.assertEqual(taken[:2], [b"one", b"two"])
+        self.assertEqual(sorted([*map(bytes.decode, taken), *queued]), ["one", "queue 1", "queue 2", "three", "two"])
         self.assertEqual(queued, [text for text in ("queue 1", "three", "queue 2") if text in queued])
+
+    async def test_texts_written_together_arrive_one_by_one_in_order(self) -> None:
+        texts = ["", "x" * 125, "y" * 126, "z" * 65_535, "ä" * 40_000, "end"]
+
+        class Together(Recorder):
+            async def talk(self, receive: Receive, send: Send) -> None:
+                write = self.scope["extensions"]["voiceagent.direct"]["write"]
+                write([b"before"])
+                write([text.encode() for text in texts])
+                write([b"after"])
+                await super().talk(receive, send)
+
+        async with served(Together()) as url, _client(url) as client:
+            received = [await asyncio.wait_for(client.recv(), 5) for _ in range(len(texts) + 2)]
+        self.assertEqual(received, ["before", *texts, "after"])
 
     async def test_writing_says_when_the_peer_does_not_read(self) -> None:
         answers: list[bool] = []
@@ -229,10 +244,10 @@ class DirectTest(SimpleTestCase):
             async def talk(self, receive: Receive, send: Send) -> None:
                 write = self.scope["extensions"]["voiceagent.direct"]["write"]
                 while not answers or answers[-1]:
-                    answers.append(write(b"x" * 9_000))
+                    answers.append(write([b"x" * 9_000]))
                 self.refused.set()
                 await super().talk(receive, send)
-                answers.append(write(b"gone"))
+                answers.append(write([b"gone"]))
 
         app = Flood()
         async with served(app) as url:

@@ -1,6 +1,12 @@
 """The servers that can carry this application: uvicorn, with media streams by picows, and daphne.
 
 Each module has `run(application, host, port, ready)`, which serves until it is stopped and gives `ready` a Running.
+
+Beyond ASGI both offer an application on a websocket an extension, `voiceagent.direct`, for what comes and goes 50 times
+a second, with no task in between. "write" sends texts, as UTF-8, before the loop looks at its sockets again, or says
+that it cannot. "read" takes a function which is given each text first, as bytes that may not be UTF-8, unless others
+wait in the application's queue. It says whether that was all; it must say no while the application is not waiting for a
+message, for texts keep their order.
 """
 
 from __future__ import annotations

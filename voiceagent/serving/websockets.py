@@ -3,11 +3,6 @@
 Why our own: a media stream is 50 small messages a second in each direction, and what the ready-made protocols of
 uvicorn do for each of them is most of what a call costs (performance 3.1, docs/performance.md). Whoever distrusts it
 sets WEB_SERVER=daphne: nothing else depends on this file.
-
-Beyond ASGI it offers the application an extension, `voiceagent.direct`, for what comes and goes 50 times a second, with
-no task in between: "write" sends texts, as UTF-8, before the loop looks at its sockets again, or says that it cannot;
-"read" takes a function which is given each text first, as bytes that may not be UTF-8, as long as the application waits
-for one, and says whether that was all.
 """
 
 from __future__ import annotations
@@ -223,9 +218,8 @@ class WebsocketConnection(asyncio.Protocol):
         self._websocket = websocket
 
     def reads(self, text: bytes) -> bool:
-        """Give the application a text, if it is waiting and wants it that way."""
-        # Only while it has seen everything before: texts keep their order.
-        return self._waiter is not None and self._reader is not None and self._reader(text)
+        """Give the application a text at once, if it takes it that way."""
+        return not self._inbox and self._reader is not None and self._reader(text)  # texts keep their order
 
     def got(self, message: dict[str, Any]) -> None:
         self._inbox.append(message)
