@@ -74,6 +74,28 @@ class Message:
     taken_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class End:
+    """What a stream says of itself when it is over. `transcript` counts only where `knows_turns` is false. `report` is
+    what the call's row keeps of the stream (CallLog.streams)."""
+
+    stream_number: int
+    status: CallStatus
+    ended_at: datetime | None
+    recording_url: str
+    transcript: str
+    knows_turns: bool
+    turns: list[Turn]
+    tool_uses: list[ToolUse]
+    messages: list[Message]
+    report: dict[str, Any]
+
+    def moments(self) -> list[datetime | None]:
+        """When its parts began."""
+        turns, uses = [turn.started_at for turn in self.turns], [use.started_at for use in self.tool_uses]
+        return [*turns, *uses, *(message.taken_at for message in self.messages)]
+
+
 def text(value: object, limit: int = TEXT_LIMIT) -> str:
     """The string without NUL and lone surrogates, at most `limit` bytes of UTF-8, marked where it was cut."""
     if not isinstance(value, str):
@@ -273,6 +295,37 @@ def message(fields: Mapping[str, Any]) -> Message:
         callback_number=short(fields.get("callback_number", ""), 100),
         text=text(fields.get("text", "")),
         taken_at=moment("taken_at", fields.get("taken_at", "")),
+    )
+
+
+def end(fields: Mapping[str, Any]) -> End:
+    """The end of a stream out of the arguments of finalize_call_log."""
+    number = stream_number(fields["stream_number"])
+    transcript = text(fields["transcript"], TRANSCRIPT_LIMIT)
+    turns = all_turns(fields["turns"])
+    knows_turns = bool(turns) or not transcript
+    report = {
+        "turns": streams.counts(turn.turn_index for turn in turns).get(number, 0) if knows_turns else None,
+        "first": streams.first_place((turn.turn_index for turn in turns), number),
+        "seconds": count("duration_seconds", fields["duration_seconds"]),
+        "interruptions": count("interruptions", fields["interruptions"]),
+        "ended_reason": ended_reason(fields["ended_reason"]),
+        "model_session_id": short(fields["model_session_id"], 80),
+        "model": short(fields["model"], 100),
+        "counters": counters({} if fields["counters"] is None else fields["counters"]),
+        "usage": usage({} if fields["usage"] is None else fields["usage"]),
+    }
+    return End(
+        stream_number=number,
+        status=status(fields["status"]),
+        ended_at=moment("ended_at", fields["ended_at"]),
+        recording_url=url(fields["recording_url"]),
+        transcript=transcript,
+        knows_turns=knows_turns,
+        turns=turns,
+        tool_uses=all_tool_uses(fields["tool_uses"]),
+        messages=all_messages(fields["messages"]),
+        report=report,
     )
 
 

@@ -5,19 +5,31 @@ For calls.services, which holds the row locked, and saves what has changed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from django.conf import settings
 from django.db.models import F
 from django.utils import timezone
 
 from calls import costs, legs, streams
-from calls.models import TERMINAL_STATUSES, CallLog, CallStatus, EndedReason, EndSource, LegState, RecordingConsent
+from calls.facts import End
+from calls.models import (
+    TERMINAL_STATUSES,
+    CallLog,
+    CallStatus,
+    ConversationTurn,
+    EndedReason,
+    EndSource,
+    LegState,
+    RecordingConsent,
+)
 from calls.transcripts import render
 
 _RANK = {CallStatus.QUEUED: 0, CallStatus.INITIATED: 1, CallStatus.RINGING: 2, CallStatus.IN_PROGRESS: 3}
 _TERMINAL_RANK = 4
+_TOLD = ("call_id", "turn_index", "user_text", "bot_reply", "heard_text", "interrupted")
 
 
 def fill_empty(call: CallLog, values: Mapping[str, str]) -> None:
@@ -92,6 +104,23 @@ def forget_reaper(call: CallLog) -> None:
         call.ended_reason = call.transcript = ""
 
 
+def stream_ended(call: CallLog, end: End) -> None:
+    """A stream is over, and the call with it if its status says so."""
+    if end.stream_number >= call.last_stream:
+        forget_reaper(call)
+        call.last_stream = end.stream_number
+    advance(call, end.status)
+    if end.status in TERMINAL_STATUSES:
+        ended(call, end.ended_at)
+    fill_empty(call, {"recording_url": end.recording_url})
+    number = str(end.stream_number)
+    call.streams = {**call.streams, number: streams.merged(call.streams.get(number), end.report)}
+    for at in end.moments():
+        started(call, at)
+    if not end.knows_turns:
+        call.transcript = max(end.transcript, call.transcript, key=lambda text: (len(text), text))
+
+
 def add_up(call: CallLog) -> None:
     """What was counted in all streams, and what it cost by the price of the day on which the call began."""
     reports = list(call.streams.values())
@@ -109,16 +138,21 @@ def _transcription_model(call: CallLog) -> str:
     return named or settings.OPENAI_TRANSCRIPTION_MODEL
 
 
-def settle(call: CallLog) -> None:
-    """Once a stream has ended: what the row says of the call's end, its transcript out of its turns, and whether all of
-    it is here."""
+def turns_of(calls: Sequence[CallLog]) -> dict[int, list[dict[str, Any]]]:
+    """What `settle` has to know of the turns of each call, by its key."""
+    found: dict[int, list[dict[str, Any]]] = {call.pk: [] for call in calls}
+    for turn in ConversationTurn.objects.filter(call__in=list(found)).order_by("call_id", "turn_index").values(*_TOLD):
+        found[turn["call_id"]].append(turn)
+    return found
+
+
+def settle(call: CallLog, turns: Sequence[Mapping[str, Any]]) -> None:
+    """Once a stream has ended: what the row says of the call's end, its transcript out of its turns, all of them by
+    turn_index, and whether all of it is here."""
     if call.reaped_at is None:
         _take_from_streams(call)
         if not call.streams:
             return
-    turns = list(
-        call.turns.order_by("turn_index").values("turn_index", "user_text", "bot_reply", "heard_text", "interrupted")
-    )
     indices = [turn["turn_index"] for turn in turns]
     rendered = render(turns)
     if call.reaped_at is not None:  # how many turns there were is not known

@@ -74,14 +74,15 @@ def _moment(at: datetime) -> Any:
     return connection.ops.adapt_datetimefield_value(at)
 
 
-def put_turns(call: CallLog, turns: Sequence[facts.Turn]) -> bool:
-    """Store those that are missing, or of a higher revision than the stored one. Return whether any was."""
+def put_turns(turns: Sequence[tuple[int, facts.Turn]]) -> bool:
+    """Store those that are missing, or of a higher revision than the stored one, each with the key of its call. Return
+    whether any was."""
     changed = 0
     now = _moment(timezone.now())
     with connection.cursor() as cursor:
         for start in range(0, len(turns), _AT_ONCE):
             some = turns[start : start + _AT_ONCE]
-            values = [value for turn in some for value in (call.pk, now, *_values(turn))]
+            values = [value for call_id, turn in some for value in (call_id, now, *_values(turn))]
             cursor.execute(_INSERT + ", ".join([_ROW] * len(some)) + _REPLACE_BY_HIGHER_REVISION, values)
             changed += cursor.rowcount
     return changed > 0

@@ -186,7 +186,7 @@ def replay_journals() -> None:
     """What dead processes left on this machine. Files of the living, and of other machines, are left alone."""
     from calls.journal import replay
 
-    replay.replay(Path(settings.JOURNAL_DIR))
+    replay.replay(Path(settings.JOURNAL_DIR), together=replay.write_together)
 
 
 def sweep(

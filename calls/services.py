@@ -22,38 +22,21 @@ Database errors are raised: whoever calls (a task, the recorder) tries again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from django.db import transaction
 from django.utils import timezone
 
-from businesses.models import AgentVersion, Business
 from calls import facts, merging, parts, refusals, streams
 from calls.facts import BadFact
+from calls.locked_calls import check_agent, is_alone, locked_call, put_turns, settle
 from calls.models import (
     TERMINAL_STATUSES,
-    CallLog,
     Direction,
     EndSource,
     RecordingConsent,
     RefusedFact,
 )
-
-
-@dataclass(slots=True, repr=False)
-class _Held:
-    """A call whose facts are written together: what its row is brought up to date with at the end."""
-
-    call: CallLog
-    revisions: dict[int, int] = field(default_factory=dict)  # of the turns that were stored meanwhile
-    is_settled: bool = True
-
-
-_held: ContextVar[_Held | None] = ContextVar("held", default=None)
 
 
 def create_call_log(
@@ -88,14 +71,14 @@ def create_call_log(
             "account_sid": facts.short(account_sid, 64),
         }
         told = facts.short(recording_consent, 10)
-        with _locked_call(call_sid, business_id) as call:
+        with locked_call(call_sid, business_id) as call:
             merging.fill_empty(call, identity)
             merging.consent(call, told)
             # A stub says inbound because a row has to say something: only the other word tells anything.
             if facts.direction(direction) == Direction.OUTBOUND:
                 call.direction = Direction.OUTBOUND
             if agent_version_id is not None and call.agent_version_id is None:
-                _check_agent(agent_version_id, business_id)
+                check_agent(agent_version_id, business_id)
                 call.agent_version_id = agent_version_id
             merging.own(call, facts.short(owner_boot_id, 32), seen_at)
             merging.started(call, seen_at)
@@ -104,7 +87,7 @@ def create_call_log(
             if number > call.last_stream:
                 call.last_stream = number
             if call.streams:
-                _settle(call)
+                settle(call)
 
     return _applied("create_call_log", arguments, apply)
 
@@ -131,32 +114,15 @@ def save_conversation_turn(
 
     def apply() -> None:
         turn = facts.turn(arguments)
-        if _held.get() is None and parts.put_turn_of_living_call(call_sid, business_id, turn):
+        if is_alone() and parts.put_turn_of_living_call(call_sid, business_id, turn):
             return
-        with _locked_call(call_sid, business_id) as call:
+        with locked_call(call_sid, business_id) as call:
             merging.started(call, turn.started_at)
             call.last_stream = max(call.last_stream, streams.stream_of(turn.turn_index))
-            if _put_turns(call, [turn]):
-                _settle(call)
+            if put_turns(call, [turn]):
+                settle(call)
 
     return _applied("save_conversation_turn", arguments, apply)
-
-
-def save_conversation_turns(call_sid: str, business_id: int, turns: Sequence[Mapping[str, Any]]) -> bool:
-    """Several turns of one call in one transaction, each as the arguments of save_conversation_turn: to catch up.
-    False, and nothing is stored or kept: one of them is bad, so that they are to be told one by one."""
-    try:
-        facts.call_identity(call_sid, business_id)
-        all_turns = facts.all_turns(turns)
-        with _locked_call(call_sid, business_id) as call:
-            for turn in all_turns:
-                merging.started(call, turn.started_at)
-                call.last_stream = max(call.last_stream, streams.stream_of(turn.turn_index))
-            if _put_turns(call, all_turns):
-                _settle(call)
-    except BadFact:
-        return False
-    return True
 
 
 def save_tool_use(
@@ -177,7 +143,7 @@ def save_tool_use(
 
     def apply() -> None:
         use = facts.tool_use(given)
-        with _locked_call(call_sid, business_id) as call:
+        with locked_call(call_sid, business_id) as call:
             merging.started(call, use.started_at)
             parts.put_tool_uses(call, [use])
             refusals.heed(call, [use])
@@ -200,7 +166,7 @@ def save_message(
 
     def apply() -> None:
         message = facts.message(arguments)
-        with _locked_call(call_sid, business_id) as call:
+        with locked_call(call_sid, business_id) as call:
             merging.started(call, message.taken_at)
             parts.put_messages(call, [message])
 
@@ -230,10 +196,10 @@ def save_leg(
 
     def apply() -> None:
         leg = facts.leg(arguments)
-        with _locked_call(call_sid, business_id) as call:
+        with locked_call(call_sid, business_id) as call:
             merging.started(call, leg.asked_at)
             parts.put_leg(call, leg)
-            _settle(call)
+            settle(call)
 
     return _applied("save_leg", arguments, apply)
 
@@ -260,7 +226,7 @@ def save_recording(
         began_at = facts.moment("started_at", started_at)
         length = facts.measured("duration_seconds", duration_seconds)
         tracks = facts.count("channels", channels)
-        with _locked_call(call_sid, business_id) as call:
+        with locked_call(call_sid, business_id) as call:
             merging.consent(call, facts.short(consent, 10))
             row = parts.put_recording(call, sid, reached, tracks, began_at, length)
             if consent == RecordingConsent.VOICEMAIL:
@@ -301,45 +267,14 @@ def finalize_call_log(
     arguments = dict(locals())
 
     def apply() -> None:
-        reached = facts.status(status)
-        over_at = facts.moment("ended_at", ended_at)
-        whole = facts.text(transcript, facts.TRANSCRIPT_LIMIT)
-        all_turns = facts.all_turns(turns)
-        all_tool_uses = facts.all_tool_uses(tool_uses)
-        all_messages = facts.all_messages(messages)
-        number = facts.stream_number(stream_number)
-        knows_turns = bool(all_turns) or not whole
-        report = {
-            "turns": streams.counts(turn.turn_index for turn in all_turns).get(number, 0) if knows_turns else None,
-            "first": streams.first_place((turn.turn_index for turn in all_turns), number),
-            "seconds": facts.count("duration_seconds", duration_seconds),
-            "interruptions": facts.count("interruptions", interruptions),
-            "ended_reason": facts.ended_reason(ended_reason),
-            "model_session_id": facts.short(model_session_id, 80),
-            "model": facts.short(model, 100),
-            "counters": facts.counters({} if counters is None else counters),
-            "usage": facts.usage({} if usage is None else usage),
-        }
-        with _locked_call(call_sid, business_id) as call:
-            if number >= call.last_stream:
-                merging.forget_reaper(call)
-                call.last_stream = number
-            merging.advance(call, reached)
-            if reached in TERMINAL_STATUSES:
-                merging.ended(call, over_at)
-            merging.fill_empty(call, {"recording_url": facts.url(recording_url)})
-            call.streams = {**call.streams, str(number): streams.merged(call.streams.get(str(number)), report)}
-            for at in (part.started_at for some in (all_turns, all_tool_uses) for part in some):
-                merging.started(call, at)
-            for message in all_messages:
-                merging.started(call, message.taken_at)
-            _put_turns(call, all_turns)
-            parts.put_tool_uses(call, all_tool_uses)
-            refusals.heed(call, all_tool_uses)
-            parts.put_messages(call, all_messages)
-            if not knows_turns:
-                call.transcript = max(whole, call.transcript, key=lambda text: (len(text), text))
-            _settle(call)
+        end = facts.end(arguments)
+        with locked_call(call_sid, business_id) as call:
+            merging.stream_ended(call, end)
+            put_turns(call, end.turns)
+            parts.put_tool_uses(call, end.tool_uses)
+            refusals.heed(call, end.tool_uses)
+            parts.put_messages(call, end.messages)
+            settle(call)
         if turns and transcript and not facts.transcript_equals(transcript, turns):
             _keep("finalize_call_log", arguments, "applied, but its transcript does not equal its turns")
 
@@ -364,7 +299,7 @@ def apply_call_status(
         facts.index("sequence_number", sequence_number)
         happened_at = facts.moment("occurred_at", occurred_at)
         length = None if duration_seconds is None else facts.count("duration_seconds", duration_seconds)
-        with _locked_call(call_sid, business_id) as call:
+        with locked_call(call_sid, business_id) as call:
             advanced = merging.advance(call, reached)
             if reached in TERMINAL_STATUSES:
                 merging.ended(call, happened_at)
@@ -372,7 +307,7 @@ def apply_call_status(
                 merging.started(call, happened_at)
             merging.carrier_counted(call, length)
             if advanced:
-                _settle(call)
+                settle(call)
 
     return _applied("apply_call_status", arguments, apply)
 
@@ -384,9 +319,9 @@ def take_away(call_sid: str, business_id: int, *, ended_reason: str, answered_by
 
     def apply() -> None:
         reason = facts.ended_reason(ended_reason)
-        with _locked_call(call_sid, business_id) as call:
+        with locked_call(call_sid, business_id) as call:
             merging.fill_empty(call, {"taken_away": reason, "answered_by": facts.short(answered_by, 20)})
-            _settle(call)
+            settle(call)
 
     return _applied("take_away", arguments, apply)
 
@@ -417,7 +352,7 @@ def reap_call_log(
         reason = facts.ended_reason(ended_reason)
         if reached not in TERMINAL_STATUSES:
             raise BadFact("a call is reaped with its last status only")
-        with _locked_call(call_sid, business_id) as call:
+        with locked_call(call_sid, business_id) as call:
             is_guess = told_by == EndSource.GUESS
             if not is_guess or call.status not in TERMINAL_STATUSES:
                 merging.advance(call, reached, told_by)
@@ -429,7 +364,7 @@ def reap_call_log(
             if not merging.is_finalized(call):
                 call.ended_reason = call.ended_reason or reason
                 call.reaped_at = call.reaped_at or timezone.now()
-            _settle(call)
+            settle(call)
 
     return _applied("reap_call_log", arguments, apply)
 
@@ -461,78 +396,3 @@ def _keep(kind: str, arguments: dict[str, Any], reason: str) -> None:
         ],
         ignore_conflicts=True,
     )
-
-
-@contextmanager
-def one_call(call_sid: str, business_id: int) -> Iterator[None]:
-    """Write what is told of this call within in one transaction: its row is locked, read and saved once for all of it.
-    Raise BadFact as the facts themselves would be refused. Whoever is told of a refusal within must raise something,
-    so that nothing of it is stored: a fact that was refused half-way may have left its traces in the row."""
-    facts.call_identity(call_sid, business_id)
-    with _locked_call(call_sid, business_id) as call:
-        held = _Held(call)
-        token = _held.set(held)
-        try:
-            yield
-        finally:
-            _held.reset(token)
-        if not held.is_settled:
-            merging.settle(call)
-
-
-def _settle(call: CallLog) -> None:
-    """Now, or once for all that is told of the call together: settling does not depend on the order of facts."""
-    held = _held.get()
-    if held is None:
-        merging.settle(call)
-    else:
-        held.is_settled = False
-
-
-def _put_turns(call: CallLog, turns: Sequence[facts.Turn]) -> bool:
-    """As parts.put_turns; the end of a call that is told together with its turns does not say them again."""
-    held = _held.get()
-    if held is None:
-        return parts.put_turns(call, turns)
-    new = [turn for turn in turns if turn.revision > held.revisions.get(turn.turn_index, -1)]
-    held.revisions.update({turn.turn_index: turn.revision for turn in new})
-    return parts.put_turns(call, new)
-
-
-@contextmanager
-def _locked_call(call_sid: str, business_id: int) -> Iterator[CallLog]:
-    """The call's row, locked until the end of the block, where what changed is saved. Raise BadFact when the call
-    belongs to another business. PostgreSQL locks the row; SQLite (IMMEDIATE) has one writer at a time."""
-    held = _held.get()
-    if held is not None:
-        if (held.call.call_sid, held.call.business_id) != (call_sid, business_id):
-            raise BadFact("the fact is of another call than those that it is written with")
-        yield held.call
-        return
-    with transaction.atomic():
-        call = CallLog.objects.select_for_update().filter(call_sid=call_sid).first()
-        if call is None:
-            if not Business.objects.filter(pk=business_id).exists():
-                raise BadFact("there is no such business")
-            stub = CallLog(call_sid=call_sid, business_id=business_id)
-            # Another worker may have made it since: then this waits for its transaction and does nothing.
-            CallLog.objects.bulk_create([stub], ignore_conflicts=True)
-            call = CallLog.objects.select_for_update().get(call_sid=call_sid)
-        if call.business_id != business_id:
-            raise BadFact("the call belongs to another business")
-        before = _columns(call)
-        yield call
-        if call.streams and (call.streams, call.started_at) != (before["streams"], before["started_at"]):
-            merging.add_up(call)
-        changed = [name for name, value in _columns(call).items() if value != before[name]]
-        if changed:
-            call.save(update_fields=[*changed, "updated_at"])
-
-
-def _columns(call: CallLog) -> dict[str, Any]:
-    return {field.attname: getattr(call, field.attname) for field in CallLog._meta.concrete_fields}
-
-
-def _check_agent(agent_version_id: int, business_id: int) -> None:
-    if not AgentVersion.objects.filter(pk=agent_version_id, agent__business_id=business_id).exists():
-        raise BadFact("the agent belongs to another business")

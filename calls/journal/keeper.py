@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from django.db import Error as DatabaseError
 
@@ -23,10 +24,12 @@ from calls.journal import files, records, replay
 from calls.journal.claims import Known
 from calls.journal.journal import Journal
 from calls.journal.open_calls import OpenCall
-from calls.journal.replay import DatabaseAway, Outcome, Report
+from calls.journal.replay import DatabaseAway, Left, Outcome, Report
 from calls.threads import BoundedPool, PoolBusy
 
 logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 POLL_SECONDS = 3.0
 RESEND_SECONDS = 30.0
@@ -87,60 +90,78 @@ class Keeper:
 
     def replay(self) -> Report:
         """Replay the files of dead processes."""
-        return replay.replay(self._journal.directory, self._write)
+        return replay.replay(self._journal.directory, self._write, self._write_together)
 
     def _look_after(self, calls: list[OpenCall], now: float) -> None:
         open_questions = [call for call in calls if call.unconfirmed_since is not None]
         known = self._run(lambda: _look_up(open_questions)) if open_questions else {}
-        failures: list[DatabaseAway] = []
+        lacking: list[OpenCall] = []
         for call in calls:
-            try:
-                settled = call.unconfirmed_since is None or self._settle(call, known.get(call.call_sid), now)
-            except DatabaseAway as error:
-                failures.append(error)  # its row may only be locked
-                if len(failures) == _TRIES:
-                    break
-                continue
-            if settled and (call.claim.finalized or now - call.appended_at >= QUIET_SECONDS):
-                self._journal.retire(call)
+            if call.unconfirmed_since is None:
+                self._retire(call, now)
+            elif call.claim.holds(known.get(call.call_sid)):
+                self._confirm(call, now)
+            elif call.not_taken or now - call.unconfirmed_since >= RESEND_SECONDS:
+                lacking.append(call)
+        self._write_again(lacking, now)
+
+    def _confirm(self, call: OpenCall, now: float) -> None:
+        self._journal.confirm(call)
+        self._retire(call, now)
+
+    def _retire(self, call: OpenCall, now: float) -> None:
+        if call.claim.finalized or now - call.appended_at >= QUIET_SECONDS:
+            self._journal.retire(call)
+
+    def _write_again(self, lacking: list[OpenCall], now: float) -> None:
+        """Raise DatabaseAway, once the others are written: the row of one may only be locked."""
+        by_path = {self._path(call): call for call in lacking}
+        failures: list[DatabaseAway] = []
+        for group in replay.in_groups(self._read(by_path)):
+            for left, failure in replay.write_group(group, Report(), self._write, self._write_together):
+                call = by_path[left.path]
+                if failure is None:
+                    told = {"call_sid": call.call_sid, "facts": len(left.records)}
+                    logger.warning("wrote a call out of its journal", extra=told)
+                    self._confirm(call, now)
+                elif isinstance(failure, DatabaseAway):
+                    failures.append(failure)
+                    if len(failures) == _TRIES:
+                        raise failure
+                else:
+                    _log_unreadable(call, failure)
         if failures:
             raise failures[0]
 
-    def _settle(self, call: OpenCall, known: Known | None, now: float) -> bool:
-        """Whether the database has the call as far as journaled, if need be because it was written now."""
-        assert call.unconfirmed_since is not None, "else there is nothing to settle"
-        if not call.claim.holds(known):
-            if not call.not_taken and now - call.unconfirmed_since < RESEND_SECONDS:
-                return False
-            if not self._write_again(call):
-                return False
-        self._journal.confirm(call)
-        return True
+    def _read(self, calls: dict[Path, OpenCall]) -> Iterator[Left]:
+        for path, call in calls.items():
+            try:
+                on_disk = call.path.read_bytes()[: call.size] if call.path is not None else b""
+            except OSError as error:
+                _log_unreadable(call, error)
+            else:
+                yield Left(path, records.pieces(on_disk) + records.pieces(call.unwritten))
 
-    def _write_again(self, call: OpenCall) -> bool:
-        """Raise DatabaseAway."""
-        report = Report()
-        # Without a file, the name that its quarantine would have.
-        path = call.path or self._journal.directory / f"{files.name_for(call.call_sid)}.memory"
-        try:
-            on_disk = call.path.read_bytes()[: call.size] if call.path is not None else b""
-            pieces = records.pieces(on_disk) + records.pieces(call.unwritten)
-            replay.write_all(path, pieces, report, self._write)
-        except OSError as error:
-            logger.error("a journal cannot be read", extra={"call_sid": call.call_sid, "error": type(error).__name__})
-            return False
-        logger.warning("wrote a call out of its journal", extra={"call_sid": call.call_sid, "facts": report.facts})
-        return True
+    def _path(self, call: OpenCall) -> Path:
+        """Of its file; without one, the name that its quarantine would have."""
+        return call.path or self._journal.directory / f"{files.name_for(call.call_sid)}.memory"
+
+    def _write_together(self, facts: Sequence[records.Record]) -> bool:
+        """Write many facts within the deadline. Raise DatabaseAway."""
+        return self._within_deadline(lambda: replay.write_together(facts))
 
     def _write(self, record: records.Record) -> Outcome:
         """Write one fact within the deadline. Raise DatabaseAway."""
+        return self._within_deadline(lambda: replay.write(record))
+
+    def _within_deadline(self, work: Callable[[], Result]) -> Result:
         failure = ""
         try:
-            outcome: Outcome = self._run(lambda: replay.write(record))
+            result: Result = self._run(work)
         except (TimeoutError, PoolBusy) as error:
             failure = type(error).__name__
         else:
-            return outcome
+            return result
         raise DatabaseAway(failure)
 
     def _loop(self) -> None:
@@ -155,6 +176,10 @@ class Keeper:
                 logger.exception("the journal's keeper failed")
             if self._stopping.wait(POLL_SECONDS):
                 return
+
+
+def _log_unreadable(call: OpenCall, error: OSError) -> None:
+    logger.error("a journal cannot be read", extra={"call_sid": call.call_sid, "error": type(error).__name__})
 
 
 def _look_up(calls: list[OpenCall]) -> dict[str, Known]:

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum, auto
-from itertools import groupby
 from pathlib import Path
 
 from django.conf import settings
@@ -41,6 +42,7 @@ class DatabaseAway(Exception):
 Write = Callable[[Record], Outcome]
 WriteTogether = Callable[[Sequence[Record]], bool]
 
+TOGETHER_FACTS, TOGETHER_BYTES = 500, 1024 * 1024
 _TRIES = 3  # with a database that is away; a single call may only be locked
 
 
@@ -86,23 +88,20 @@ def write(record: Record) -> Outcome:
 
 
 def write_together(records: Sequence[Record]) -> bool:
-    """Write all that a journal has of a call in one transaction. False, and nothing is written: its facts are to be
-    written one by one, so that those that can be written are. Raise DatabaseAway."""
-    from calls import services  # the models need a configured Django
+    """Write what journals have of some calls in one transaction. False, and nothing is written: in smaller parts those
+    that can be written are. Raise DatabaseAway."""
+    from calls import locked_calls, services  # the models need a configured Django
     from calls.facts import BadFact
 
+    if len(records) < 2 or not all(map(_may_stand_with_others, records)):
+        return False
     try:
-        calls = {(record.arguments["call_sid"], record.arguments["business_id"]) for record in records}
-        if len(records) < 2 or len(calls) != 1 or not all(map(_may_stand_with_others, records)):
-            return False
-        call = calls.pop()
-        with services.one_call(*call):
-            for is_turns, group in groupby(records, key=lambda record: record.kind == kinds.TURN):
-                if is_turns:
-                    _must_be(services.save_conversation_turns(*call, [record.arguments for record in group]))
-                    continue
-                for record in group:
-                    _must_be(getattr(services, record.kind)(**record.arguments))
+        with locked_calls.together(
+            {(record.arguments["call_sid"], record.arguments["business_id"]) for record in records}
+        ):
+            for record in records:
+                if not getattr(services, record.kind)(**record.arguments):
+                    raise _Refused
     except (_Refused, BadFact):
         return False
     except (DataError, IntegrityError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
@@ -120,30 +119,66 @@ class _Refused(Exception):
     """One of several facts was."""
 
 
-def _must_be(accepted: bool) -> None:
-    if not accepted:
-        raise _Refused
-
-
 def _may_stand_with_others(record: Record) -> bool:
-    """Not the end of a call without its turns: what it makes of the transcript depends on what was settled before."""
-    return record.kind in kinds.ALL and (record.kind != kinds.FINALIZE or bool(record.arguments.get("turns")))
+    """Not the end of a call with a text instead of its turns: what it makes of that depends on what was settled
+    before."""
+    if record.kind != kinds.FINALIZE:
+        return record.kind in kinds.ALL
+    return bool(record.arguments.get("turns")) or not record.arguments.get("transcript")
 
 
 def one_by_one(records: Sequence[Record]) -> bool:
     return False
 
 
-def write_all(
-    path: Path, pieces: Iterable[Piece], report: Report, write: Write, together: WriteTogether = one_by_one
-) -> None:
-    """Write each fact, in order, and put aside what is damaged or unusable; count into `report`. Raise DatabaseAway,
-    OSError."""
-    all_pieces = list(pieces)
-    if together([piece.record for piece in all_pieces if piece.record is not None]):
-        report.facts += sum(piece.record is not None for piece in all_pieces)
-        all_pieces = [piece for piece in all_pieces if piece.record is None]
-    _write_each(path, all_pieces, report, write)
+@dataclass(frozen=True, slots=True, repr=False)  # repr=False: records hold a caller's words
+class Left:
+    """What there is to write of a call: the journal file, and what was read in it."""
+
+    path: Path
+    pieces: list[Piece]
+
+    @property
+    def records(self) -> list[Record]:
+        return [piece.record for piece in self.pieces if piece.record is not None]
+
+
+def write_group(
+    group: Sequence[Left], report: Report, write: Write, together: WriteTogether
+) -> Iterator[tuple[Left, DatabaseAway | OSError | None]]:
+    """Write all that is left of these calls: together, or else each call by itself, or else fact by fact, in order.
+    What is damaged or unusable is put aside. Yield each call once it is done, with what kept it from being written;
+    count into `report`."""
+    try:
+        are_written = len(group) > 1 and together([record for left in group for record in left.records])
+    except DatabaseAway:
+        are_written = False  # one of them may only be locked
+    for left in group:
+        failure: DatabaseAway | OSError | None = None
+        try:
+            is_written = are_written or together(left.records)
+            report.facts += is_written * len(left.records)
+            _write_each(
+                left.path, [piece for piece in left.pieces if piece.record is None or not is_written], report, write
+            )
+        except (DatabaseAway, OSError) as error:
+            failure = error
+        yield left, failure
+
+
+def in_groups(calls: Iterable[Left]) -> Iterator[list[Left]]:
+    """Calls to write together: a transaction's share, unless a single one is more."""
+    group: list[Left] = []
+    facts = size = 0
+    for left in calls:
+        group.append(left)
+        facts += 1 + len(left.pieces)  # a file without any is one, too: they are open meanwhile
+        size += sum(len(piece.data) for piece in left.pieces)
+        if facts >= TOGETHER_FACTS or size >= TOGETHER_BYTES:
+            yield group
+            group, facts, size = [], 0, 0
+    if group:
+        yield group
 
 
 def _write_each(path: Path, pieces: Iterable[Piece], report: Report, write: Write) -> None:
@@ -163,34 +198,53 @@ def _write_each(path: Path, pieces: Iterable[Piece], report: Report, write: Writ
 def replay(directory: Path, write: Write = write, together: WriteTogether = one_by_one) -> Report:
     """Replay every file whose owner is dead. Never raises for one file: that one waits."""
     report = Report()
-    found = files.paths(directory)
+    found = deque(files.paths(directory))
     failures = 0
-    for number, path in enumerate(found, start=1):
-        try:
-            _replay_one(path, report, write, together)
-        except DatabaseAway as error:
-            report.waiting += 1
-            failures += 1
-            logger.warning("a journal waits for the database", extra={"journal": path.name, "error": str(error)})
-            if failures == _TRIES:
-                report.waiting += len(found) - number
-                break
-        except OSError as error:
-            report.waiting += 1
-            logger.error("a journal cannot be replayed", extra={"journal": path.name, "error": type(error).__name__})
+    with ExitStack() as locks:
+        for group in in_groups(_adopted(found, locks, report)):
+            for done, (left, failure) in enumerate(write_group(group, report, write, together), start=1):
+                failures += isinstance(failure, DatabaseAway)
+                _finish(left, failure, report)
+                if failures == _TRIES:
+                    report.waiting += len(group) - done + len(found)
+                    found.clear()
+                    break
+            locks.close()  # of this group: no more have been looked at
     if report.calls:
         logger.warning("replayed what dead processes left", extra={"calls": report.calls, "facts": report.facts})
     return report
 
 
-def _replay_one(path: Path, report: Report, write: Write, together: WriteTogether) -> None:
-    with files.adopted(path) as data:
-        if data is None:
-            report.held += path.exists()
-            return
-        write_all(path, records.pieces(data), report, write, together)
-        path.unlink()
+def _adopted(found: deque[Path], locks: ExitStack, report: Report) -> Iterator[Left]:
+    """Take from what was found the files that nobody holds; `locks` holds them from then on."""
+    while found:
+        path = found.popleft()
+        try:
+            with ExitStack() as lock:
+                data = lock.enter_context(files.adopted(path))
+                if data is None:
+                    report.held += path.exists()
+                    continue
+                locks.enter_context(lock.pop_all())
+        except OSError as error:
+            _finish(Left(path, []), error, report)
+        else:
+            yield Left(path, records.pieces(data))
+
+
+def _finish(left: Left, failure: DatabaseAway | OSError | None, report: Report) -> None:
+    """Delete the file of a call that was written, or say why it stays."""
+    try:
+        if failure is not None:
+            raise failure
+        left.path.unlink()
         report.calls += 1
+    except DatabaseAway as error:
+        report.waiting += 1
+        logger.warning("a journal waits for the database", extra={"journal": left.path.name, "error": str(error)})
+    except OSError as error:
+        report.waiting += 1
+        logger.error("a journal cannot be replayed", extra={"journal": left.path.name, "error": type(error).__name__})
 
 
 def replay_here() -> Report:

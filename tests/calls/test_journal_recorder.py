@@ -66,7 +66,7 @@ class RecorderOnItsJournal(TransactionTestCase):
         recorder.finalize_call_log(**call, status="completed", duration_seconds=5, transcript=render(said), turns=said)
 
     def database_away(self) -> Any:
-        return mock.patch.object(services, "_locked_call", side_effect=OperationalError)
+        return mock.patch.object(services, "locked_call", side_effect=OperationalError)
 
     def assert_written_once(self, turns: int = 3) -> None:
         call = CallLog.objects.get()

@@ -327,7 +327,7 @@ class IntoTheDatabase(ReplayCase, TestCase):
     def test_the_command_fails_when_something_is_left(self) -> None:
         self.leave(CALL_SID, *self.facts())
         with (
-            mock.patch.object(services, "save_conversation_turns", side_effect=OperationalError),
+            mock.patch.object(services, "save_conversation_turn", side_effect=OperationalError),
             self.assertRaises(CommandError),
         ):
             self.command()

@@ -135,7 +135,7 @@ class ToldWhileEverythingIsDownTest(ToldOfARecording):
         self.directory = directory
 
     def test_it_is_answered_at_once_and_becomes_a_row_when_the_database_is_back(self) -> None:
-        away = mock.patch.object(services, "_locked_call", side_effect=OperationalError("secret"))
+        away = mock.patch.object(services, "locked_call", side_effect=OperationalError("secret"))
         with away, self.assertLogs("calls", "WARNING") as logs:
             began = time.monotonic()
             self.assertEqual(self.told().status_code, 204)

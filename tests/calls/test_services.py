@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from businesses.models import Business
 from calls import costs, services
+from calls.locked_calls import together
 from calls.models import CallLog, CallMessage, ConversationTurn, RefusedFact, ToolUse
 from calls.transcripts import render
 from tests.calls.support import (
@@ -125,7 +126,7 @@ class StateTest(TestCase):
         half = len(facts) // 2
         for service, arguments in facts[:half]:
             self.assertTrue(service(**arguments))
-        with services.one_call(facts[0][1]["call_sid"], facts[0][1]["business_id"]):
+        with together([(CALL_SID, facts[0][1]["business_id"])]):
             for service, arguments in facts[half:]:
                 self.assertTrue(service(**arguments))
         return state()
