@@ -12,6 +12,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
+import msgspec
 from django.db import connection
 from django.utils import timezone
 
@@ -34,14 +35,16 @@ _TOOL_USE = [field.name for field in fields(tool_uses.ToolUse)]
 _TURN = [field.name for field in fields(facts.Turn)]
 _fields_of = attrgetter(*_TURN)  # dataclasses.astuple copies every value: thirty times as long
 _COLUMNS = ", ".join(("call_id", "created_at", *_TURN))
+_EXTRACTED = ", ".join(f"json_extract(value, '$.{name}')" for name in ("call_id", "created_at", *_TURN))
 _PLACES = ", ".join(["%s"] * (1 + len(_TURN)))
 # The same on PostgreSQL and SQLite. `created_at` stays that of the first revision.
 _REPLACE_BY_HIGHER_REVISION = f"""
 ON CONFLICT (call_id, turn_index) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _TURN)}
 WHERE excluded.revision > calls_conversationturn.revision"""
-_INSERT = f"INSERT INTO calls_conversationturn ({_COLUMNS}) VALUES "  # noqa: S608 - names of our own columns
-_ROW = f"(%s, {_PLACES})"
-_AT_ONCE = 70  # turns: an old SQLite takes 999 parameters
+_SEVERAL = {  # out of one text in JSON: to find the places of a thousand values costs psycopg more than all the rest
+    "postgresql": f"SELECT {_COLUMNS} FROM json_populate_recordset(NULL::calls_conversationturn, %s)",  # noqa: S608 - names of our own columns
+    "sqlite": f"SELECT {_EXTRACTED} FROM json_each(%s) WHERE true",  # noqa: S608 - names of our own columns
+}
 # As calls.services locks a row: who ends the call meanwhile is waited for, and then the conditions are looked at again.
 _OF_LIVING_CALL = f"""
 INSERT INTO calls_conversationturn ({_COLUMNS})
@@ -77,15 +80,17 @@ def _moment(at: datetime) -> Any:
 def put_turns(turns: Sequence[tuple[int, facts.Turn]]) -> bool:
     """Store those that are missing, or of a higher revision than the stored one, each with the key of its call. Return
     whether any was."""
-    changed = 0
+    if not turns:
+        return False
     now = _moment(timezone.now())
+    rows = [
+        {"call_id": call_id, "created_at": now, **dict(zip(_TURN, _values(turn), strict=True))}
+        for call_id, turn in turns
+    ]
+    statement = f"INSERT INTO calls_conversationturn ({_COLUMNS}) {_SEVERAL[connection.vendor]}"
     with connection.cursor() as cursor:
-        for start in range(0, len(turns), _AT_ONCE):
-            some = turns[start : start + _AT_ONCE]
-            values = [value for call_id, turn in some for value in (call_id, now, *_values(turn))]
-            cursor.execute(_INSERT + ", ".join([_ROW] * len(some)) + _REPLACE_BY_HIGHER_REVISION, values)
-            changed += cursor.rowcount
-    return changed > 0
+        cursor.execute(statement + _REPLACE_BY_HIGHER_REVISION, [msgspec.json.encode(rows).decode()])
+        return bool(cursor.rowcount > 0)
 
 
 def put_tool_uses(call: CallLog, uses: Sequence[tool_uses.ToolUse]) -> None:
