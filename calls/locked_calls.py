@@ -7,7 +7,7 @@ one will do. That comes to the same, since neither the facts nor settling depend
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -20,17 +20,20 @@ from businesses.models import AgentVersion, Business
 from calls import facts, merging, parts
 from calls.facts import BadFact
 from calls.models import CallLog
+from calls.tool_uses import ToolUse, merged
 
 _COLUMNS = [column.attname for column in CallLog._meta.concrete_fields]
 
 
 @dataclass(slots=True, repr=False)
 class _Locked:
-    """A call's row as it is told of. `turns`: those told, by turn_index, that are not stored yet."""
+    """A call's row as it is told of, and those of its parts, by their keys, that were told and are not stored yet."""
 
     call: CallLog
     before: dict[str, Any]
     turns: dict[int, facts.Turn] = field(default_factory=dict)
+    tool_uses: dict[str, ToolUse] = field(default_factory=dict)
+    messages: dict[str, facts.Message] = field(default_factory=dict)
     is_settled: bool = True
 
 
@@ -44,7 +47,7 @@ _together: ContextVar[_Together | None] = ContextVar("together", default=None)
 
 
 @contextmanager
-def together(calls: Iterable[tuple[str, int]]) -> Iterator[None]:
+def together(calls: Collection[tuple[str, int]]) -> Iterator[None]:
     """Write what is told of these calls, CallSid and business, within in one transaction. Raise BadFact as the facts
     themselves would be refused. Whoever is told of a refusal within must raise something, so that nothing of it is
     stored: a fact that was refused half-way may have left its traces in the row."""
@@ -105,6 +108,26 @@ def put_turns(call: CallLog, turns: Sequence[facts.Turn]) -> bool:
     return bool(new)
 
 
+def put_tool_uses(call: CallLog, uses: Sequence[ToolUse]) -> None:
+    """As parts.put_tool_uses, now or with those of other calls."""
+    if (held := _together.get()) is None:
+        parts.put_tool_uses([(call, use) for use in uses])
+        return
+    told = held.calls[call.call_sid].tool_uses
+    for use in uses:
+        old = told.get(use.tool_call_id)
+        told[use.tool_call_id] = use if old is None else merged(old, use)
+
+
+def put_messages(call: CallLog, messages: Sequence[facts.Message]) -> None:
+    """As parts.put_messages, now or with those of other calls."""
+    if (held := _together.get()) is None:
+        parts.put_messages([(call, message) for message in messages])
+        return
+    for message in messages:
+        held.calls[call.call_sid].messages.setdefault(message.key, message)
+
+
 def check_agent(agent_version_id: int, business_id: int) -> None:
     """Raise BadFact unless it is the business's own."""
     held = _together.get()
@@ -140,6 +163,8 @@ def _locked(call_sids: Iterable[str]) -> list[CallLog]:
 def _store(calls: Iterable[_Locked]) -> None:
     calls = list(calls)
     parts.put_turns([(one.call.pk, one.turns[index]) for one in calls for index in sorted(one.turns)])
+    parts.put_tool_uses([(one.call, use) for one in calls for use in one.tool_uses.values()])
+    parts.put_messages([(one.call, message) for one in calls for message in one.messages.values()])
     unsettled = [one.call for one in calls if not one.is_settled]
     turns = merging.turns_of(unsettled)
     for call in unsettled:

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from django.db import connection
+from django.db.models import Manager, Model, QuerySet
 from django.utils import timezone
 
 from calls import facts, legs, recordings, streams, tool_uses
@@ -29,6 +30,8 @@ from calls.models import (
 )
 
 SHORTEST_MESSAGE_SECONDS = 2
+
+Row = TypeVar("Row", bound=Model)
 
 _LEG = [field.name for field in fields(legs.Leg)]
 _TOOL_USE = [field.name for field in fields(tool_uses.ToolUse)]
@@ -93,30 +96,43 @@ def put_turns(turns: Sequence[tuple[int, facts.Turn]]) -> bool:
         return bool(cursor.rowcount > 0)
 
 
-def put_tool_uses(call: CallLog, uses: Sequence[tool_uses.ToolUse]) -> None:
-    """Store each, merged with what is known of it."""
+def put_tool_uses(uses: Sequence[tuple[CallLog, tool_uses.ToolUse]]) -> None:
+    """Store each, merged with what is known of it. Those of one call have keys of their own."""
     if not uses:
         return
-    stored = call.tool_uses.filter(tool_call_id__in=[use.tool_call_id for use in uses]).values(*_TOOL_USE)
-    known = {row["tool_call_id"]: tool_uses.ToolUse(**row) for row in stored}
-    missing = [use for use in uses if use.tool_call_id not in known]
-    ToolUse.objects.bulk_create(ToolUse(call=call, business_id=call.business_id, **asdict(use)) for use in missing)
-    for use in uses:
-        old = known.get(use.tool_call_id, use)
+    stored = _of(ToolUse.objects, [(call, use.tool_call_id) for call, use in uses], "tool_call_id")
+    known = {
+        (row.pop("call_id"), row["tool_call_id"]): tool_uses.ToolUse(**row)
+        for row in stored.values("call_id", *_TOOL_USE)
+    }
+    ToolUse.objects.bulk_create(
+        ToolUse(call=call, business_id=call.business_id, **asdict(use))
+        for call, use in uses
+        if (call.pk, use.tool_call_id) not in known
+    )
+    for call, use in uses:
+        old = known.get((call.pk, use.tool_call_id), use)
         if (whole := tool_uses.merged(old, use)) != old:
             call.tool_uses.filter(tool_call_id=use.tool_call_id).update(**asdict(whole))
 
 
-def put_messages(call: CallLog, messages: Sequence[facts.Message]) -> None:
+def put_messages(messages: Sequence[tuple[CallLog, facts.Message]]) -> None:
     """Store those that are missing. A stored one stays as it is, and handled if it was."""
     if not messages:
         return
-    known = set(call.messages.filter(key__in=[message.key for message in messages]).values_list("key", flat=True))
+    stored = _of(CallMessage.objects, [(call, message.key) for call, message in messages], "key")
+    known = set(stored.values_list("call_id", "key"))
     CallMessage.objects.bulk_create(
         CallMessage(call=call, business_id=call.business_id, **asdict(message))
-        for message in messages
-        if message.key not in known
+        for call, message in messages
+        if (call.pk, message.key) not in known
     )
+
+
+def _of(rows: Manager[Row], wanted: Sequence[tuple[CallLog, str]], key: str) -> QuerySet[Row]:
+    """The rows of these calls with these keys, and perhaps others of theirs."""
+    calls, keys = {call.pk for call, _ in wanted}, {word for _, word in wanted}
+    return rows.filter(call__in=calls, **{f"{key}__in": keys})
 
 
 def put_leg(call: CallLog, leg: legs.Leg) -> None:

@@ -29,7 +29,7 @@ from django.utils import timezone
 
 from calls import facts, merging, parts, refusals, streams
 from calls.facts import BadFact
-from calls.locked_calls import check_agent, is_alone, locked_call, put_turns, settle
+from calls.locked_calls import check_agent, is_alone, locked_call, put_messages, put_tool_uses, put_turns, settle
 from calls.models import (
     TERMINAL_STATUSES,
     Direction,
@@ -145,7 +145,7 @@ def save_tool_use(
         use = facts.tool_use(given)
         with locked_call(call_sid, business_id) as call:
             merging.started(call, use.started_at)
-            parts.put_tool_uses(call, [use])
+            put_tool_uses(call, [use])
             refusals.heed(call, [use])
 
     return _applied("save_tool_use", given, apply)
@@ -168,7 +168,7 @@ def save_message(
         message = facts.message(arguments)
         with locked_call(call_sid, business_id) as call:
             merging.started(call, message.taken_at)
-            parts.put_messages(call, [message])
+            put_messages(call, [message])
 
     return _applied("save_message", arguments, apply)
 
@@ -271,9 +271,9 @@ def finalize_call_log(
         with locked_call(call_sid, business_id) as call:
             merging.stream_ended(call, end)
             put_turns(call, end.turns)
-            parts.put_tool_uses(call, end.tool_uses)
+            put_tool_uses(call, end.tool_uses)
             refusals.heed(call, end.tool_uses)
-            parts.put_messages(call, end.messages)
+            put_messages(call, end.messages)
             settle(call)
         if turns and transcript and not facts.transcript_equals(transcript, turns):
             _keep("finalize_call_log", arguments, "applied, but its transcript does not equal its turns")

@@ -296,6 +296,21 @@ class WritingAgain(KeeperCase):
             self.assertEqual(self.left(), 1)
         self.assertEqual(CallLog.objects.get().call_sid, CALL_SID)
 
+    def test_calls_that_nobody_took_are_written_in_one_transaction(self) -> None:
+        call_sids = [f"CA{number:032x}" for number in range(10)]
+        for call_sid in call_sids:
+            self.append(*facts_of_a_call(self.business.pk, call_sid))
+            self.journal.not_taken(call_sid)
+        self.assertTrue(self.journal.flush(5))
+        with self.assertLogs(LOG, "WARNING"), CaptureQueriesContext(connection) as queries:
+            self.assertEqual(self.left(), 0)
+        # Five to ask what is there, and those of a transaction.
+        self.assertLess(len(queries), 25, [query["sql"][:60] for query in queries])
+        self.assertEqual(
+            list(CallLog.objects.order_by("call_sid").values_list("call_sid", "is_complete")),
+            [(call_sid, True) for call_sid in call_sids],
+        )
+
     def test_what_the_disk_did_not_take_is_written_from_memory(self) -> None:
         blocked = self.directory.parent / "blocked"
         blocked.write_text("a file where the directory should be")

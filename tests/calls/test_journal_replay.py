@@ -18,7 +18,7 @@ from django.test import SimpleTestCase, TestCase, override_settings
 from django.test.utils import CaptureQueriesContext
 from psycopg.errors import ProgramLimitExceeded, ReadOnlySqlTransaction
 
-from calls import services
+from calls import locked_calls, services
 from calls.journal import files, kinds, records
 from calls.journal.journal import Journal
 from calls.journal.records import Record
@@ -278,6 +278,55 @@ class IntoTheDatabase(ReplayCase, TestCase):
         self.assertLess(len(queries), 15, [query["sql"][:60] for query in queries])
         row = CallLog.objects.get()
         self.assertEqual((row.turns.count(), row.is_complete, row.transcript), (60, True, render(turns)))
+
+    def leave_calls(self, count: int) -> list[str]:
+        """Whole calls, each with a tool used and a message taken."""
+        call = {"business_id": self.business.pk}
+        created, *turns, (end, ended) = self.facts()
+        created[1]["agent_version_id"] = self.version.pk
+        more = [(kinds.TOOL_USE, {**call, **a_tool_use(1, "started")}), (kinds.MESSAGE, {**call, **a_message(1)})]
+        last = (end, {**ended, "tool_uses": [a_tool_use(1)], "messages": [a_message(1)]})
+        call_sids = [f"CA{number:032x}" for number in range(count)]
+        for call_sid in call_sids:
+            self.leave(call_sid, created, *turns, *more, last)
+        return call_sids
+
+    def test_many_calls_take_as_many_statements_as_one(self) -> None:
+        call_sids = self.leave_calls(20)
+        with CaptureQueriesContext(connection) as queries:
+            self.assertIn("20 calls, 140 facts written, 0 refused", self.command())
+        # As above; the agent, and its model; tools and messages, each looked for and stored.
+        self.assertLess(len(queries), 25, [query["sql"][:60] for query in queries])
+        for call in CallLog.objects.all():
+            self.assertIn(call.call_sid, call_sids)
+            self.assertEqual((call.turns.count(), call.is_complete, call.agent_version), (2, True, self.version))
+            self.assertEqual(call.tool_uses.get().state, "finished")
+            self.assertEqual(call.messages.count(), 1)
+            call_sids.remove(call.call_sid)
+        self.assertEqual(call_sids, [])
+
+    def test_what_is_bad_in_one_call_costs_the_others_nothing(self) -> None:
+        self.leave_calls(3)
+        call = {"business_id": self.business.pk}
+        self.leave("CA0", (kinds.TURN, {**call, **a_turn(0), "turn_index": -1}), (kinds.TURN, {**call, **a_turn(1)}))
+        self.leave("CA1", (kinds.TURN, {**call, **a_turn(0), "unheard_of": 1}), (kinds.TURN, {**call, **a_turn(1)}))
+        self.leave("CA2", (kinds.TURN, {"business_id": self.business.pk + 1, **a_turn(0)}))
+        with self.assertLogs(LOG, "ERROR"):
+            self.assertIn("6 calls, 23 facts written, 2 refused, 1 quarantined", self.command())
+        self.assertEqual(CallLog.objects.filter(is_complete=True).count(), 3)
+        self.assertEqual(list(CallLog.objects.get(call_sid="CA0").turns.values_list("turn_index", flat=True)), [1])
+        self.assertEqual(list(CallLog.objects.get(call_sid="CA1").turns.values_list("turn_index", flat=True)), [1])
+        self.assertEqual(RefusedFact.objects.count(), 2)
+        self.assertEqual(files.paths(self.directory), [])
+
+    def test_more_than_a_transaction_is_to_hold_is_written_in_several(self) -> None:
+        self.leave_calls(4)
+        with (
+            mock.patch("calls.journal.replay.TOGETHER_FACTS", 10),
+            mock.patch("calls.locked_calls._store", side_effect=locked_calls._store) as store,
+        ):
+            self.assertIn("4 calls, 28 facts written", self.command())
+        self.assertEqual(store.call_count, 2)
 
     def test_what_can_only_be_written_alone_leaves_no_trace_of_the_try_together(self) -> None:
         created, *turns, _ = self.facts()
