@@ -25,6 +25,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 PUBLIC_URL = "https://voice.example.com"
 ACCOUNT_SID = "AC" + "0123456789abcdef" * 2
 NUMBER = "+15550100100"  # of the business that comes with the product
+PLAIN = "bench.peers.plain_celery"
 GENERATOR_CORE, WEB_CORE = 0, 1
 NICE = -10  # of what is measured and all that it needs, where that is allowed
 
@@ -91,6 +92,18 @@ class System:
         arguments = [sys.executable, "-m", "celery", "-A", "voiceagent", "worker", "-Q", "high,default", "-c", "1"]
         with self._running("worker", arguments, core) as process:
             yield process.pid
+
+    @contextlib.contextmanager
+    def plain_worker(self, core: int = WEB_CORE) -> Iterator[int]:
+        """A worker of one process for the task that one writes first, whose table is there. Yields its id."""
+        arguments = [sys.executable, "-m", "celery", "-A", PLAIN, "worker", "-c", "1"]
+        with self._running("plain", arguments, core) as process:
+            yield process.pid
+
+    def make_plain_table(self) -> None:
+        """Raise subprocess.CalledProcessError."""
+        environment = {**os.environ, **self._environment}
+        subprocess.run([sys.executable, "-m", PLAIN], cwd=REPOSITORY, env=environment, check=True)
 
     def jobs_left(self) -> int:
         """Jobs that wait in the broker, or that a worker has not finished."""

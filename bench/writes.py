@@ -6,6 +6,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import psycopg
@@ -15,6 +16,7 @@ from bench.system import System
 
 SERVER = "postgres://postgres@127.0.0.1:5432"
 _TURNS = "calls_conversationturn"
+_PLAIN_TURNS = "plain_turn"
 TURNS = 2000
 BATCHES = (20, 100)  # turns of one call, which the fact of its end carries
 LEFT_TURNS, LEFT_CALLS = 20, 500  # in the journals of a process that died
@@ -43,6 +45,13 @@ _NOTHING = """
 from voiceagent.celery import app
 for _ in range({turns}):
     app.send_task("celery.accumulate", queue="default", ignore_result=True)
+"""
+# Queued by the product's own Celery, for a worker that is none of the product's.
+_PLAIN = """
+from voiceagent.celery import app
+for number in range({turns}):
+    app.send_task("plain.save_turn", ["CA%032x" % (number % 100), number // 100, {user!r}, {reply!r}, {reply!r}],
+                  queue="celery")
 """
 _BATCHES = """
 for sid in sids:
@@ -114,13 +123,17 @@ def measure(started: System, url: str) -> list[Written]:
     with psycopg.connect(url, autocommit=True) as database:
         bare = _bare(database)
         started.manage("shell", "-c", _NOTHING.format(turns=TURNS))
-        nothing = _drained(started, lambda: TURNS - started.jobs_left(), TURNS)
+        nothing = _drained(started.worker(), lambda: TURNS - started.jobs_left(), TURNS)
+        started.make_plain_table()
+        started.manage("shell", "-c", _PLAIN.format(turns=TURNS, user=USER, reply=REPLY))
+        plain = _drained(started.plain_worker(), lambda: _rows(database, _PLAIN_TURNS), TURNS)
         one_by_one = _CALLS.format(first=1, calls=100) + _ONE_BY_ONE.format(turns=TURNS, user=USER, reply=REPLY)
         single = _stored(started, database, one_by_one)
         found = [
             Written("INSERT loop, a commit a row", bare, 1.0),
             Written("worker, a job that does nothing", nothing, nothing / bare),
             Written("worker, one turn a job", single, single / bare),
+            Written("plain Celery, one turn a job", plain, plain / bare),
         ]
         for size in BATCHES:
             calls = _CALLS.format(first=1000 * size, calls=TURNS // size)
@@ -150,12 +163,12 @@ def _stored(started: System, database: psycopg.Connection, script: str, turns: i
     """Leave work by that script, and let a worker store its turns; turns a second."""
     before = _rows(database)
     started.manage("shell", "-c", script)
-    return _drained(started, lambda: _rows(database) - before, turns)
+    return _drained(started.worker(), lambda: _rows(database) - before, turns)
 
 
-def _drained(started: System, done: Callable[[], int], wanted: int) -> float:
+def _drained(worker: AbstractContextManager[int], done: Callable[[], int], wanted: int) -> float:
     """Start a worker; what it does in a second, between a tenth of it and the last one."""
-    with started.worker():
+    with worker:
         deadline = time.monotonic() + WAIT_SECONDS
         first, begun = 0, 0.0
         while (so_far := done()) < wanted:
@@ -167,8 +180,8 @@ def _drained(started: System, done: Callable[[], int], wanted: int) -> float:
         return (wanted - first) / (time.monotonic() - begun)
 
 
-def _rows(database: psycopg.Connection) -> int:
-    row = database.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(_TURNS))).fetchone()
+def _rows(database: psycopg.Connection, turns: str = _TURNS) -> int:
+    row = database.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(turns))).fetchone()
     assert row is not None
     return int(row[0])
 
