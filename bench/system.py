@@ -191,14 +191,15 @@ def cpu_seconds(pid: int) -> float:
 
 
 def memory_kb(pid: int) -> int:
-    """Resident memory of a process, in kB."""
+    """Resident memory of a process and its children, in kB; what they share counts for each."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+    own = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+    return own + sum(map(memory_kb, _children(pid)))
 
 
 def sockets(pid: int) -> int:
-    """Open file descriptors of a process: in a server nearly all are sockets."""
-    return len(os.listdir(f"/proc/{pid}/fd"))
+    """Open file descriptors of a process and its children: in a server nearly all are sockets."""
+    return len(os.listdir(f"/proc/{pid}/fd")) + sum(map(sockets, _children(pid)))
 
 
 def _children(pid: int) -> list[int]:
@@ -234,5 +235,5 @@ def _wait_until(condition: Callable[[], bool], seconds: float, what: str) -> Non
 
 
 def threads(pid: int) -> int:
-    """Threads of a process."""
-    return len(os.listdir(f"/proc/{pid}/task"))
+    """Threads of a process and its children."""
+    return len(os.listdir(f"/proc/{pid}/task")) + sum(map(threads, _children(pid)))

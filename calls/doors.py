@@ -149,6 +149,11 @@ def remember(agent: AgentSnapshot) -> None:
     _agents[agent.version_id] = agent
 
 
+def remembers(agent: AgentSnapshot) -> bool:
+    """Whether the agent is at hand just as it is here."""
+    return _agents.get(agent.version_id) == agent
+
+
 def forget_agents() -> None:
     """For tests, where ids come back."""
     _agents.clear()

@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from businesses.snapshots import AgentSnapshot
-from calls import admission, answering, doors, holding, live_calls, recorder, stream_tickets, streams, voicemail
+from calls import answering, holding, recorder, stream_tickets, streams, switchboard, voicemail
 from calls.answering import Aftermath, LookupFailed
 from calls.carriers import twilio
 from calls.models import CallStatus, EndedReason, LegKind, LegState
@@ -115,7 +115,7 @@ def _to_the_agent(
     if agent is None or aftermath.is_over:
         return None
     # A call in progress has its line already: it is only asked whether this process can carry it.
-    refusal = admission.admit(call_sid, agent.business_id, time.monotonic())
+    refusal = switchboard.admit(call_sid, agent.business_id, time.monotonic())
     if not refusal:
         return _resume(request, call_sid, agent, stand, came_back=came_back)
     logger.warning("no room for a call", extra={"call_sid": call_sid, "reason": refusal, "held": stand.held})
@@ -127,7 +127,7 @@ def _resume(
 ) -> HttpResponse:
     """Connect the caller to a new stream of the same call. What was said is looked up when it opens (calls.doors)."""
     number, returned = stand.number + 1, stand.returned + came_back
-    doors.remember(agent)
+    switchboard.expect(agent)
     ticket, token = ticket_for(request, call_sid, agent, number, came_back=came_back)
     why = "nobody was reached" if came_back else "its stream was lost"
     logger.warning("a call goes on in another stream", extra={"call_sid": call_sid, "stream": number, "reason": why})
@@ -167,7 +167,7 @@ def come_again(request: HttpRequest) -> HttpResponse:
 def put_through(request: HttpRequest, call_sid: str, aftermath: Aftermath) -> HttpResponse:
     """The agent has said its goodbye and asked for a colleague: dial, or go back to the agent."""
     stand = stand_of(request)
-    asked = live_calls.transfer(call_sid) or answering.transfer_told(call_sid, DEADLINE_SECONDS)
+    asked = switchboard.transfer(call_sid) or answering.transfer_told(call_sid, DEADLINE_SECONDS)
     try:
         leg = answering.leg_to_dial(call_sid, _numbers(request), asked, DEADLINE_SECONDS)
     except LookupFailed as error:
@@ -254,7 +254,7 @@ def handed_to_a_person(request: HttpRequest, call_sid: str, reason: str, afterma
 def record_end(request: HttpRequest, call_sid: str, reached: str) -> None:
     """What is known of the end of a call without its status callback, which may be lost. Should the database not say
     in time whose call it is, the callback or the reaper will."""
-    live_calls.notify_completed(call_sid)
+    switchboard.call_over(call_sid)
     try:
         business_id = answering.business_of(call_sid, _numbers(request), DEADLINE_SECONDS)
     except LookupFailed as error:

@@ -18,12 +18,10 @@ from calls import (
     admission,
     answering,
     consents,
-    doors,
     holding,
-    live_calls,
-    model_health,
     recorder,
     resuming,
+    switchboard,
     voicemail,
 )
 from calls.answering import Aftermath, Answer, LookupFailed
@@ -73,12 +71,12 @@ def answer_call(request: HttpRequest, call_sid: str, consent: str = "") -> HttpR
     if answer.when_closed is not None:
         return _closed(request, call_sid, answer)
     # A caller who was asked had been let through then: to ask again would take the one try of a model that rests.
-    if not consent and not model_health.may_try(agent.model, time.monotonic()):
+    if not consent and not switchboard.may_try(agent.model, time.monotonic()):
         return _without_model(request, call_sid, answer)
     refusal = _refusal(call_sid, answer)
     if refusal:
         return _no_room(request, call_sid, answer, refusal)
-    doors.remember(agent)
+    switchboard.expect(agent)
     if answer.recording == RecordingMode.ASK and consent in ("", RecordingConsent.ASKED):
         _record_ringing(request, call_sid, agent.business_id, agent.version_id, RecordingConsent.ASKED.value)
         return consents.ask(answer.language, again=bool(consent))
@@ -117,7 +115,7 @@ def _refusal(call_sid: str, answer: Answer) -> str:
     assert answer.agent is not None
     if answer.was_turned_away:
         return EndedReason.TURNED_AWAY
-    return admission.admit(
+    return switchboard.admit(
         call_sid,
         answer.agent.business_id,
         time.monotonic(),
@@ -176,7 +174,7 @@ def _without_model(request: HttpRequest, call_sid: str, answer: Answer) -> HttpR
     assert answer.agent is not None
     business_id, number = answer.agent.business_id, answer.forwarding_number
     _record_ringing(request, call_sid, business_id, None, "" if number else RecordingConsent.VOICEMAIL.value)
-    refused = model_health.is_refused(answer.agent.model)
+    refused = switchboard.is_refused(answer.agent.model)
     _record_unanswered(call_sid, business_id, EndedReason.MODEL_REFUSED if refused else EndedReason.MODEL_FAILED)
     logger.error("call not given to a model that fails", extra={"call_sid": call_sid, "forwarded": bool(number)})
     if number:
@@ -210,7 +208,7 @@ def stream_ended(request: HttpRequest, call_sid: str) -> HttpResponse:
         return twiml(twilio.hang_up())
     stand = resuming.stand_of(request)
     number, held = stand.number, stand.held
-    reason = live_calls.ended_reason(call_sid, number) or answering.ending_told(
+    reason = switchboard.ended_reason(call_sid, number) or answering.ending_told(
         call_sid, number, ENDING_DEADLINE_SECONDS
     )
     if reason in _ENDED_NORMALLY:
@@ -238,9 +236,8 @@ def status(request: HttpRequest, call_sid: str) -> HttpResponse:
     if reached not in CallStatus.values:
         return HttpResponse("Unknown CallStatus\n", status=400, content_type="text/plain")
     if reached in TERMINAL_STATUSES:
-        live_calls.notify_completed(call_sid)
+        switchboard.call_over(call_sid)
         holding.caller_gone(call_sid)
-        admission.call_over(call_sid)
     numbers = [request.POST.get("To", ""), request.POST.get("From", "")]
     try:
         business_id = answering.business_of(call_sid, numbers, ANSWER_DEADLINE_SECONDS)

@@ -21,7 +21,7 @@ from businesses.sentences import sentence
 from businesses.snapshots import AgentSnapshot
 from calls import live_calls, model_health, streams
 from calls.history import PastTurn
-from media import live, tools
+from media import live, tools, turns
 from media.engine.back_channels import back_channels
 from media.engine.call import Call
 from media.engine.commands import (
@@ -433,6 +433,7 @@ class CallBridge:
 
     async def _carry_session(self) -> None:
         """Open a session, pass on what it says while it is of interest, and close it."""
+        await turns.mine()
         try:
             session = await self._model.open(self._agent)
         except ModelUnavailable as refusal:

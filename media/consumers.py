@@ -23,7 +23,7 @@ from calls.recorder import get_recorder
 from calls.stream_tickets import Ticket, TicketRefused, read_ticket, read_token
 from media import live, tools, turns
 from media.bridge import CallBridge, call_config
-from media.engine.events import CarrierClosed
+from media.engine.events import CarrierClosed, StreamStopped
 from media.realtime import get_model
 from media.record import Caller, CallRecord
 from media.wire import twilio as wire
@@ -72,7 +72,7 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
             if not await self._open():
                 return
             while (message := await self._next(receive))["type"] == "websocket.receive":
-                if close_code := self._receive(message.get("text")):
+                if close_code := await self._receive(message.get("text")):
                     await self.close_with(close_code)
                     return
             self.is_open = False
@@ -82,6 +82,7 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
             self.is_open = False
             if self.bridge is not None:
                 self.bridge.feed(CarrierClosed())
+            self.bridge = self.write = None  # they have us, and a circle is freed late, by a pause for all calls
 
     async def _next(self, receive: ASGIReceiveCallable) -> Any:
         self.waits = True
@@ -172,7 +173,7 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
 
     # --- What Twilio says ----------------------------------------------------------------------------------
 
-    def _receive(self, text: str | None) -> int | None:
+    async def _receive(self, text: str | None) -> int | None:
         """Take one message; return the code to close with when the peer breaks the rules."""
         assert self.bridge is not None
         if text is None:
@@ -190,6 +191,8 @@ class MediaStreamConsumer(AsyncWebsocketConsumer):
         if isinstance(message, wire.Start):
             return self._start(message)
         if self.started:  # nothing counts before an authorised `start`
+            if isinstance(message, StreamStopped):
+                await turns.mine()
             self.bridge.feed(message)
         return None
 

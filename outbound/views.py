@@ -19,7 +19,7 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from businesses.snapshots import AgentSnapshot
-from calls import admission, doors, model_health, recorder, stream_tickets
+from calls import recorder, stream_tickets, switchboard
 from calls import views as calls_views
 from calls.carriers import twilio
 from calls.models import CallStatus
@@ -55,14 +55,14 @@ def voice(request: HttpRequest, call_sid: str) -> HttpResponse:
         logger.error("an outbound call that nobody asked for is hung up", extra={"call_sid": call_sid})
         return twiml(twilio.hang_up())
     language = call.business.language
-    if agent is None or not model_health.may_try(agent.model, time.monotonic()):
+    if agent is None or not switchboard.may_try(agent.model, time.monotonic()):
         logger.error("outbound call without an agent", extra={"call_sid": call_sid})
         return twiml(twilio.say_and_hang_up(phrase("unavailable", language), language))
-    refusal = admission.admit(call_sid, agent.business_id, time.monotonic())
+    refusal = switchboard.admit(call_sid, agent.business_id, time.monotonic())
     if refusal:
         logger.warning("no room for a call", extra={"call_sid": call_sid, "reason": refusal})
         return _come_again(request, language)
-    doors.remember(agent)
+    switchboard.expect(agent)
     ticket, token = stream_tickets.issue(
         call_sid=call_sid,
         account_sid=request.POST["AccountSid"],

@@ -142,6 +142,7 @@ class ModelSocket(WSListener):
         self._gone.set()
         self._may_write.set()
         self._wake_reader()
+        self._reader = None  # it has us: without a circle a call's memory is free at its end, with no collection
 
     def pause_writing(self) -> None:
         self.writable = False

@@ -42,7 +42,7 @@ class Running(Protocol):
 Ready = Callable[[Running], None]
 
 
-def run(server: str, application: Any, host: str, port: int, ready: Ready) -> None:
-    """Serve by the one of SERVERS. Raise CannotListen."""
+def run(server: str, application: Any, host: str, port: int, ready: Ready, **options: Any) -> None:
+    """Serve by the one of SERVERS, with what only that one can do as `options`. Raise CannotListen."""
     # Imported only now: each installs an event loop or takes a second to load.
-    import_module(f"voiceagent.serving.by_{server}").run(application, host, port, ready)
+    import_module(f"voiceagent.serving.by_{server}").run(application, host, port, ready, **options)

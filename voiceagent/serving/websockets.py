@@ -237,6 +237,8 @@ class WebsocketConnection(asyncio.Protocol):
         self._connections.discard(self)
         self._writable.set()  # whoever waits to write learns that it is too late
         self.got({"type": "websocket.disconnect", "code": code})
+        # They have us: without a circle a call's memory is free at its end, and no collection stops the others for it.
+        self._reader = self._websocket = None
 
     def may_write(self, allowed: bool) -> None:
         if allowed:

@@ -11,6 +11,7 @@ import asyncio
 import gc
 import os
 import signal
+import socket
 import sys
 import threading
 from argparse import ArgumentParser
@@ -21,6 +22,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from voiceagent import serving
+from voiceagent.serving import beside
+from voiceagent.serving.beside import Beside
 
 if TYPE_CHECKING:
     from calls.heartbeats import Heart
@@ -32,11 +35,12 @@ ANSWERS_SECONDS = 3.0  # no answer takes longer to make
 RECORDER_SECONDS = 3.0
 HEART_SECONDS = 2.0
 JOURNAL_SECONDS = 0.5
+BESIDE_SECONDS = ANSWERS_SECONDS + RECORDER_SECONDS + HEART_SECONDS + 1.0
 SWITCH_SECONDS = 0.0005
 
 
 class Command(BaseCommand):
-    help = "Serve HTTP and media streams on one address."
+    help = "Serve HTTP and media streams on one address, by two processes."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--host", default="127.0.0.1", help="Address to listen on (default: %(default)s).")
@@ -45,18 +49,50 @@ class Command(BaseCommand):
     def handle(self, *args: Any, host: str, port: int, **options: Any) -> None:
         from voiceagent import checks
 
+        # Under daphne, and where the kernel does not end a process with its parent, one process does everything.
+        is_one_of_two = settings.WEB_SERVER == "uvicorn" and sys.platform == "linux"
+        self._beside = self._fork() if is_one_of_two else None  # first: before there are threads
         checks.before_start()
         from voiceagent.asgi import application  # here: it takes a second, which other commands need not pay
 
+        options = {}
+        if self._beside is not None:
+            self._beside.begin()
+            options["beside"] = self._beside
         try:
-            serving.run(settings.WEB_SERVER, application, host, port, self._ready)
+            serving.run(settings.WEB_SERVER, application, host, port, self._ready, **options)
         except serving.CannotListen:
             message = f"Cannot listen on {host}:{port}: the port is in use, or the address is not ours."
             raise CommandError(message) from None
 
+    def _fork(self) -> Beside:
+        # What both need and takes long: loaded once, and its memory shared.
+        import voiceagent.urls  # noqa: F401
+
+        gc.collect()
+        gc.freeze()  # collections would write into the memory that is shared
+        return beside.fork(self._serve_beside)
+
+    def _serve_beside(self, connections: socket.socket, questions: socket.socket) -> None:
+        """The other process: pages and webhooks."""
+        from channels.routing import ProtocolTypeRouter
+        from django.core.asgi import get_asgi_application
+
+        from calls import switchboard
+        from media.routing import refuse
+        from voiceagent.serving import by_uvicorn
+
+        switchboard.is_elsewhere(beside.Questions(questions).ask)
+        application = ProtocolTypeRouter({"http": get_asgi_application(), "websocket": refuse})
+        by_uvicorn.run_beside(application, connections, self._ready_beside)
+
+    def _ready_beside(self, server: serving.Running) -> None:
+        heart = _heart()
+        server.loop.add_signal_handler(signal.SIGTERM, Stopping(server, heart).begin)
+
     def _ready(self, server: serving.Running) -> None:
+        from calls import switchboard
         from calls.admission import get_admission
-        from calls.heartbeats import Heart
         from voiceagent.pulse import Pulse
 
         # First: it takes a moment, which must not count as a late loop, for which calls are turned away.
@@ -65,10 +101,12 @@ class Command(BaseCommand):
         gc.freeze()
         # A thread that stores facts or answers a webhook gives way to the calls' audio after this long, not after 5 ms.
         sys.setswitchinterval(SWITCH_SECONDS)
-        heart = Heart()
-        heart.start()
+        heart = _heart()
         Pulse(server.loop, get_admission().loop_was_late)
-        stopping = Stopping(server, heart)
+        if self._beside is not None:
+            questions = beside.answer_questions(self._beside.questions, switchboard.answer)
+            self._answering = server.loop.create_task(questions)
+        stopping = Stopping(server, heart, self._beside)
         for number in (signal.SIGTERM, signal.SIGINT):
             server.loop.add_signal_handler(number, stopping.begin)
         for host, port in server.addresses():
@@ -76,12 +114,21 @@ class Command(BaseCommand):
         self.stdout.flush()
 
 
+def _heart() -> Heart:
+    from calls.heartbeats import Heart
+
+    heart = Heart()
+    heart.start()
+    return heart
+
+
 class Stopping:
     """How this server stops. First signal: calls go on for a while and elsewhere, records are handed over, exit code 0.
     Second signal: now, as if killed; others go on with its calls and its journals."""
 
-    def __init__(self, server: serving.Running, heart: Heart) -> None:
+    def __init__(self, server: serving.Running, heart: Heart, beside: Beside | None = None) -> None:
         self._server = server
+        self._beside = beside
         self._loop = server.loop
         self._heart = heart
         self._began_at = 0.0
@@ -104,6 +151,8 @@ class Stopping:
         try:
             await drain(live.calls, settings.DRAIN_SECONDS)
             await self._finish_answers()
+            if self._beside is not None and not await asyncio.to_thread(self._beside.stop, BESIDE_SECONDS):
+                log.error("other_web_process_left_at_stop")
             if not await asyncio.to_thread(get_recorder().close, RECORDER_SECONDS):
                 log.error("records_left_at_stop")
             if not await asyncio.to_thread(self._heart.stop, HEART_SECONDS):
