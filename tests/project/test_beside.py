@@ -250,6 +250,12 @@ class ProcessTests(SimpleTestCase):
         self.assertFalse(Path(f"/proc/{keeper}").exists())
         self.assertNotIn("Traceback", self.server.output())
 
+    def test_a_signal_to_all_processes_at_once_is_obeyed_by_the_one_with_the_calls(self) -> None:
+        wait_until(lambda: all(self.pids()), 10, "both are there")
+        os.killpg(self.server.process.pid, signal.SIGTERM)
+        self.assertEqual(self.server.process.wait(20), 0, self.server.output())
+        self.assertNotIn("web_process_died", self.server.output())
+
     def test_without_a_keeper_the_process_with_the_calls_answers_all(self) -> None:
         self.assertEqual(self.page(), 200)
         keeper, beside_ = wait_until(lambda: self.pids() if all(self.pids()) else None, 10, "both are there")

@@ -43,6 +43,10 @@ BORN_AGAIN_SECONDS = 1.0
 # waited for it 355 ms in each second of the churn of docs/performance.md; with a niceness of 5 alone 500 ms.
 NICE = 10
 PR_SET_PDEATHSIG = 1  # prctl(2)
+END = signal.SIGUSR1  # from the process with the calls, or from its death
+# systemd sends the first to all processes of a service, a terminal the second. The process with the calls says when it
+# is time: while it drains, webhooks are still to be answered.
+NOT_FOR_US = (signal.SIGTERM, signal.SIGINT)
 
 ServeHere = Callable[[socket.socket], None]
 
@@ -62,7 +66,7 @@ class Beside:
     def stop(self, seconds: float) -> bool:
         """Let it answer what it was asked and hand over its records. Blocks; return whether it ended well in time."""
         with suppress(ProcessLookupError):
-            os.kill(self.keeper, signal.SIGTERM)
+            os.kill(self.keeper, END)
         give_up = time.monotonic() + seconds
         while time.monotonic() < give_up:
             try:
@@ -91,7 +95,8 @@ def fork(serve: Callable[[socket.socket, socket.socket], None]) -> Beside:
         connections.close()
         questions.close()
         _end_with(parent)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's reaches everybody; the parent says when it is time
+        for number in NOT_FOR_US:
+            signal.signal(number, signal.SIG_IGN)
         if not their_connections.recv(1):  # the parent did not come to begin
             os._exit(0)
         _keep(lambda: serve(their_connections, their_questions))
@@ -111,16 +116,16 @@ def _keep(serve: Callable[[], None]) -> NoReturn:
         stopping = True
         if child:
             with suppress(ProcessLookupError):
-                os.kill(child, signal.SIGTERM)
+                os.kill(child, END)
 
-    signal.signal(signal.SIGTERM, stop)
+    signal.signal(END, stop)
     code = 0
     while not stopping:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # until it is known whom to pass it on to
+        signal.pthread_sigmask(signal.SIG_BLOCK, {END})  # until it is known whom to pass it on to
         child = os.fork()
         if child == 0:
             _become(os.getppid(), serve)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {END})
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         child = 0
         if not stopping:
@@ -132,11 +137,12 @@ def _keep(serve: Callable[[], None]) -> NoReturn:
 def _become(keeper: int, serve: Callable[[], None]) -> NoReturn:
     code = 1
     try:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        signal.signal(END, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {END})
         _end_with(keeper)
         os.nice(NICE)
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        with suppress(OSError):  # a sandbox that does not allow it
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
         serve()
         code = 0
     except BaseException:
@@ -148,7 +154,7 @@ def _become(keeper: int, serve: Callable[[], None]) -> NoReturn:
 
 
 def _end_with(parent: int) -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, END)
     if os.getppid() != parent:  # it died before the line above
         os._exit(1)
 
@@ -249,7 +255,7 @@ class Arrivals:
                 message, files, _, _ = socket.recv_fds(self._arriving, 1, 1)
             except BlockingIOError:
                 return
-            if not message:  # the process with the calls is gone, and SIGTERM is on its way to us
+            if not message:  # the process with the calls is gone, and END is on its way to us
                 self.close()
                 return
             for file in files:  # none: this process may open no more of them

@@ -88,7 +88,7 @@ class Command(BaseCommand):
 
     def _ready_beside(self, server: serving.Running) -> None:
         heart = _heart()
-        server.loop.add_signal_handler(signal.SIGTERM, Stopping(server, heart).begin)
+        server.loop.add_signal_handler(beside.END, Stopping(server, heart).begin)
 
     def _ready(self, server: serving.Running) -> None:
         from calls import switchboard
