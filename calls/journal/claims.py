@@ -85,6 +85,11 @@ class Claim:
         except (KeyError, TypeError, ValueError, AttributeError):
             self.odd = True
 
+    @property
+    def is_over(self) -> bool:
+        """By its own end or by the carrier's word, which is all that the process with the webhooks hears of it."""
+        return self.finalized or self.rank >= _TERMINAL
+
     def copy(self) -> Claim:
         return Claim(
             self.finalized,

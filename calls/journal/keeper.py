@@ -110,7 +110,7 @@ class Keeper:
         self._retire(call, now)
 
     def _retire(self, call: OpenCall, now: float) -> None:
-        if call.claim.finalized or now - call.appended_at >= QUIET_SECONDS:
+        if call.claim.is_over or now - call.appended_at >= QUIET_SECONDS:
             self._journal.retire(call)
 
     def _write_again(self, lacking: list[OpenCall], now: float) -> None:

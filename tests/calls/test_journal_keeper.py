@@ -153,6 +153,12 @@ class Confirming(KeeperCase):
         self.now += QUIET_SECONDS + 1
         self.assertEqual(self.left(), 0, "nothing came for a while: the end may come to another process")
 
+    def test_the_carriers_word_that_it_is_over_is_enough(self) -> None:
+        told = [fact for fact in facts_of_a_call(self.business.pk) if fact[0] in (kinds.CREATE, kinds.STATUS)]
+        self.append(*told)
+        self.write(*told)
+        self.assertEqual(self.left(), 0, "a process that answers webhooks hears of no other end")
+
     def test_a_fact_after_the_confirmation_is_asked_for_again(self) -> None:
         facts = facts_of_a_call(self.business.pk)
         self.append(*facts[:4])
