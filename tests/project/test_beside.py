@@ -143,6 +143,17 @@ class QuestionTests(SimpleTestCase):
         self.assertEqual(await asyncio.to_thread(questions.ask, "late", [2]), ["answer", 2])
         self.assertEqual([name for name, _ in self.asked], ["early", "late"])
 
+    async def test_a_question_that_is_too_long_is_not_the_last_one_to_be_answered(self) -> None:
+        with mock.patch.object(beside, "QUESTION_BYTES", 1000):
+            task = asyncio.create_task(answer_questions(self.answering, self.answer))
+            self.addCleanup(task.cancel)
+            await asyncio.sleep(0)
+        with mock.patch.object(beside, "ANSWER_SECONDS", 0.3):
+            questions = Questions(self.asking)
+        with self.assertLogs("voiceagent.serving.beside", "ERROR"), self.assertRaises(OSError):
+            await asyncio.to_thread(questions.ask, "long", ["x" * 5000])
+        self.assertEqual(await asyncio.to_thread(questions.ask, "q", [1]), ["answer", 1])
+
     async def test_half_a_question_of_a_process_that_died_is_passed_over(self) -> None:
         task = asyncio.create_task(answer_questions(self.answering, self.answer))
         self.addCleanup(task.cancel)

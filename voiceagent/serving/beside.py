@@ -301,8 +301,10 @@ async def answer_questions(line: socket.socket, answer: Callable[[str, Sequence[
     while True:
         try:
             question = await reader.readline()
-        except (ValueError, OSError) as error:  # longer than any
-            log.error("question_not_read", error=type(error).__name__)
+        except ValueError:  # longer than any: it is dropped, and what is left of it is no question
+            log.error("question_too_long")
+            continue
+        except OSError:
             return
         if not question:
             return
